@@ -1,0 +1,268 @@
+"""An object over HTTP: S3's answer to the client's own conditions, with headers that are safe.
+
+The three ways differ in who carries the bytes: this process (`stream`), the client by a redirect
+to S3 (`redirect`), or nginx in front (`accel`).
+"""
+
+import logging
+import mimetypes
+import posixpath
+import re
+import unicodedata
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.utils.http import (
+    content_disposition_header,
+    parse_etags,
+    parse_http_date_safe,
+    quote_etag,
+)
+
+from files import s3
+from files.models import File
+from files.storage import S3Error, S3UnavailableError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 5  # seconds
+PRESIGNED_FOR = 60  # seconds
+
+# What a browser shows without running anything of it. All else is saved.
+INLINE = frozenset(
+    [
+        "application/pdf",
+        "text/plain",
+        "image/avif",
+        "image/bmp",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "audio/aac",
+        "audio/flac",
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "audio/wav",
+        "audio/webm",
+        "audio/x-wav",
+        "video/mp4",
+        "video/ogg",
+        "video/webm",
+    ]
+)
+
+SAFE_HEADERS = {
+    "Cache-Control": "private",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-\d{1,19})", re.IGNORECASE)
+_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w.:-]+)?", re.ASCII)
+
+
+def respond(request: HttpRequest, file: File) -> HttpResponseBase:
+    """Answer GET or HEAD for the file's content, by the way that `APP_DELIVERY` names."""
+    headers = content_headers(file, attachment="download" in request.GET)
+    method = request.method or "GET"
+    if settings.DELIVERY == "redirect" and not _is_rewritten_by_clients(str(file)):
+        response: HttpResponseBase = HttpResponseRedirect(_presigned(file, method, headers))
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+    if settings.DELIVERY == "accel":
+        response = HttpResponse(headers=headers)
+        response.headers["X-Accel-Redirect"] = "/-/object"
+        response.headers["X-Object-URL"] = _presigned(file, method, headers)
+        return response
+    return _stream(request, file, headers)
+
+
+def content_headers(file: File, *, attachment: bool = False) -> dict[str, str]:
+    """Return type, disposition and the headers that keep a browser from running the content."""
+    content_type = _content_type(file)
+    inline = not attachment and content_type.partition(";")[0].lower() in INLINE
+    disposition = content_disposition_header(not inline, file_name(str(file)))
+    return {
+        "Content-Type": content_type,
+        "Content-Disposition": disposition or "inline",
+        **SAFE_HEADERS,
+    }
+
+
+def file_name(key: str) -> str:
+    """Return a name to save the object by: the last part of its key, of at most 255 bytes.
+
+    Characters that are not for the eye (line ends, NUL, marks of direction) become `_`.
+    """
+    name = "".join(
+        "_" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character
+        for character in key.rstrip("/").rpartition("/")[2]
+    )
+    stem, extension = posixpath.splitext(name)
+    if len(extension.encode()) > 32:
+        stem, extension = name, ""
+    room = 255 - len(extension.encode())
+    return stem.encode()[:room].decode(errors="ignore") + extension
+
+
+def _content_type(file: File) -> str:
+    """Return the type of the row, or one that the key suggests; never the object's own."""
+    guessed, encoding = mimetypes.guess_type(str(file))
+    content_type = file.content_type or (guessed if not encoding else None) or ""
+    return content_type if _CONTENT_TYPE.fullmatch(content_type) else "application/octet-stream"
+
+
+def _is_rewritten_by_clients(key: str) -> bool:
+    """Say whether clients change the URL of this key: they resolve dot segments (RFC 3986 5.2.4)."""
+    return not {".", ".."}.isdisjoint(key.split("/"))
+
+
+def _presigned(file: File, method: str, headers: Mapping[str, str]) -> str:
+    return file.storage.objects.presign(
+        method,
+        str(file),
+        expires=PRESIGNED_FOR,
+        params={
+            "response-cache-control": "private",
+            "response-content-disposition": headers["Content-Disposition"],
+            "response-content-type": headers["Content-Type"],
+        },
+    )
+
+
+def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    try:
+        answer = _ask(request, file)
+    except FileNotFoundError:
+        file.mark_missing(True)
+        return _plain(404, "The content of this file is missing.")
+    except S3UnavailableError as error:
+        logger.warning("%s", error)
+        response = _plain(503, "The content cannot be reached now; try again in a moment.")
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
+    except (PermissionError, S3Error) as error:
+        logger.error("File %s: %s", file.pk, error)
+        return _plain(502, "The content cannot be read; the log of the server says why.")
+    file.mark_missing(False)
+    return _relay(request, file, answer, headers)
+
+
+def _plain(status: int, text: str) -> HttpResponse:
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", status=status)
+
+
+def _ask(request: HttpRequest, file: File) -> s3.Response:
+    """Send the client's request on to S3, without what S3 would not understand."""
+    bucket, key, method = file.storage.objects, str(file), request.method or "GET"
+    conditions = _conditions(request.headers, file.etag)
+    wanted = request.headers.get("Range", "").strip()
+    found = _ONE_RANGE.fullmatch(wanted)
+    if not found or (found[2] and int(found[2]) < int(found[1])):
+        return bucket.request(method, key, conditions)  # RFC 9110 section 14.2: ignored
+    answer = bucket.request(method, key, {**conditions, "Range": wanted})
+    validator = request.headers.get("If-Range")
+    if answer.status not in {206, 416} or validator is None or _is_of(answer, validator):
+        return answer
+    answer.close()
+    whole = bucket.request(method, key, conditions)
+    if answer.status == 416 and _is_of(whole, validator):
+        whole.close()
+        return answer
+    return whole
+
+
+def _is_of(answer: s3.Response, validator: str) -> bool:
+    """Compare strongly (RFC 9110 section 13.1.5): a weak ETag never matches, a date exactly."""
+    return validator.strip() in {answer.headers.get("ETag"), answer.headers.get("Last-Modified")}
+
+
+def _conditions(headers: Mapping[str, str], etag: str) -> dict[str, str]:
+    """Return the conditions that S3 can judge, by the precedence of RFC 9110 section 13.2.2.
+
+    S3 knows one ETag at a time. Of a list it gets the row's, or the first; `_relay` judges again.
+    """
+    conditions = {}
+    if none_match := headers.get("If-None-Match"):
+        tags = [tag.removeprefix("W/") for tag in parse_etags(none_match)]
+        if tags and tags != ["*"]:
+            conditions["If-None-Match"] = etag if etag in tags else tags[0]
+    elif since := headers.get("If-Modified-Since"):
+        conditions["If-Modified-Since"] = since
+    if match := headers.get("If-Match"):
+        tags = parse_etags(match)
+        if len(tags) == 1 and tags != ["*"]:
+            conditions["If-Match"] = tags[0]
+    elif since := headers.get("If-Unmodified-Since"):
+        conditions["If-Unmodified-Since"] = since
+    return conditions
+
+
+def _relay(
+    request: HttpRequest, file: File, answer: s3.Response, headers: dict[str, str]
+) -> HttpResponseBase:
+    """Turn S3's answer into ours."""
+    for name in ("ETag", "Last-Modified"):
+        if value := answer.headers.get(name):
+            headers[name] = value
+    headers["Accept-Ranges"] = "bytes"
+    if answer.status in {200, 206}:
+        judged = get_conditional_response(
+            request,
+            etag=quote_etag(headers["ETag"]) if "ETag" in headers else None,
+            last_modified=parse_http_date_safe(headers.get("Last-Modified", "")),
+            response=HttpResponse(headers=headers),
+        )
+        if judged is not None and judged.status_code in {304, 412}:
+            answer.close()
+            return judged
+        return _content(request, file, answer, headers)
+    size = _size_beyond(answer, file) if answer.status == 416 else None
+    answer.close()
+    del headers["Content-Type"], headers["Content-Disposition"]
+    response = HttpResponse(status=answer.status, headers=headers)
+    if answer.status == 304:
+        del response.headers["Content-Type"]
+    if size is not None:
+        response.headers["Content-Range"] = f"bytes */{size}"
+    return response
+
+
+def _size_beyond(answer: s3.Response, file: File) -> int:
+    """Return the size of an object whose range cannot be served (RFC 9110 section 15.5.17)."""
+    told = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(told) if told.isdigit() else file.storage.size(str(file))
+
+
+def _content(
+    request: HttpRequest, file: File, answer: s3.Response, headers: dict[str, str]
+) -> HttpResponseBase:
+    headers["Content-Length"] = answer.headers["Content-Length"]
+    if answer.status == 206:
+        headers["Content-Range"] = answer.headers["Content-Range"]
+    body: Iterable[bytes] | AsyncIterator[bytes]
+    if request.method == "HEAD":
+        answer.close()
+        return HttpResponse(status=answer.status, headers=headers)
+    body = s3.Body(file.storage.objects, str(file), answer)
+    if isinstance(request, ASGIRequest):
+        body = _in_threads(body)
+    return StreamingHttpResponse(body, status=answer.status, headers=headers)
+
+
+async def _in_threads(body: s3.Body) -> AsyncIterator[bytes]:
+    """Read without holding up the event loop: Django would read a plain iterator to its end."""
+    read = sync_to_async(body.read, thread_sensitive=False)
+    try:
+        while data := await read(s3.CHUNK):
+            yield data
+    finally:
+        body.close()

@@ -1,0 +1,27 @@
+"""`manage.py load_samples`: files to try the project with."""
+
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+
+from files.models import File
+from files.samples import samples
+
+
+class Command(BaseCommand):
+    """Stores each sample that is not there."""
+
+    help = "Store the sample files: texts, a table, an image, a page, a sound, bytes."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--migrate", action="store_true", help="run `migrate` first")
+
+    def handle(self, *, migrate: bool, verbosity: int, **options: Any) -> None:
+        if migrate:
+            call_command("migrate", verbosity=max(0, verbosity - 1))
+        for key, data in samples():
+            if not File.objects.filter(object_key=key).exists():
+                file = File.objects.create(object_key=ContentFile(data, name=key))
+                self.stdout.write(f"{file.pk}  {file}")

@@ -1,0 +1,128 @@
+"""`manage.py read_file`: the content of a file, to stdout or to a path."""
+
+import codecs
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
+
+from files.models import File
+
+
+class Command(BaseCommand):
+    """Streams the content in pieces of 1 MiB at most, whatever its size."""
+
+    help = (
+        "Print the text of a file, byte for byte as it is stored. What is not valid in the encoding"
+        " ends with an error; what is in another encoding than UTF-8 is printed as UTF-8."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("id", type=int, help="the id of the file")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--encoding", default="utf-8", help="of the stored text, default: utf-8")
+        how.add_argument("--raw", action="store_true", help="print the bytes, whatever they are")
+        parser.add_argument(
+            "--output", metavar="PATH", help="write this file, whole or not at all, not stdout"
+        )
+
+    def handle(self, *, id: int, encoding: str, raw: bool, **options: Any) -> None:  # noqa: A002
+        if not raw and not _is_text_encoding(encoding):
+            raise CommandError(f"There is no text encoding {encoding!r}.")
+        try:
+            file = File.objects.get(pk=id)
+        except (File.DoesNotExist, OverflowError):
+            raise CommandError(f"There is no file with the id {id}.") from None
+        except OperationalError as error:
+            message = " ".join(str(error).split())
+            raise CommandError(f"The database cannot be reached: {message}") from error
+        try:
+            with file.open() as content:
+                pieces = content.chunks()
+                if not raw:
+                    pieces = _as_utf8(pieces, encoding)
+                if options["output"]:
+                    _write_whole(options["output"], pieces)
+                else:
+                    self._print(pieces)
+        except UnicodeDecodeError as error:
+            raise CommandError(
+                f"File {id} is not {encoding}: {error.reason}."
+                " --raw prints the bytes, --encoding names what they are in."
+            ) from error
+        except OSError as error:
+            raise CommandError(f"File {id}: {_sentence(error)}.") from error
+
+    def _print(self, pieces: Iterator[bytes]) -> None:
+        stdout = getattr(self.stdout, "buffer", None)  # a test's StringIO has none
+        try:
+            for piece in pieces:
+                if stdout is None:
+                    self.stdout.write(piece.decode(), ending="")
+                else:
+                    stdout.write(piece)
+            self.stdout.flush()
+        except (
+            BrokenPipeError
+        ):  # `| head` has seen enough; the interpreter's own flush shall not fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        b"".decode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, UnicodeError, ValueError):
+        return False
+    return True
+
+
+def _sentence(error: OSError) -> str:
+    text = error.strerror or str(error)
+    return f"{text}: {error.filename!r}" if error.filename else text
+
+
+def _as_utf8(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Decode as it streams. The reason of the error that is raised names byte and offset."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    end = 0
+    for piece in itertools.chain(pieces, [b""]):
+        end += len(piece)
+        try:
+            yield decoder.decode(piece, final=not piece).encode()
+        except UnicodeDecodeError as error:
+            # The decoder's input began with what the piece before had left over.
+            offset = end - len(error.object) + error.start
+            error.reason = f"byte 0x{error.object[error.start]:02x} at {offset}, {error.reason}"
+            raise
+
+
+def _write_whole(path: str, pieces: Iterator[bytes]) -> None:
+    """Write a file that is there whole or not at all; a device or a pipe is just written to."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as device:
+            device.writelines(pieces)
+        return
+    with tempfile.NamedTemporaryFile(
+        dir=os.path.dirname(path), prefix=f".{os.path.basename(path)[:100]}.", delete=False
+    ) as part:
+        try:
+            part.writelines(pieces)
+            part.flush()
+            os.fchmod(part.fileno(), 0o666 & ~_umask())
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

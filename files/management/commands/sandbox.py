@@ -1,0 +1,111 @@
+"""`manage.py sandbox`: any command of the project, on throw-away services."""
+
+import argparse
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from project import services
+
+EPILOG = """
+examples:
+  manage.py sandbox                 serve the admin; Ctrl-C ends it
+  manage.py sandbox read_file 1     print the first sample file
+  manage.py sandbox --services=containers dbshell
+"""
+
+
+class Command(BaseCommand):
+    """Runs a command as a process of its own, in the environment that the services yield."""
+
+    help = (
+        "Run COMMAND on throw-away services with sample files: needs no database, no bucket and no"
+        " AWS account, and leaves nothing behind. Without COMMAND, serve the admin."
+    )
+    requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--services",
+            choices=services.KINDS,
+            default="auto",
+            help="containers need Docker, embedded ones nothing; auto takes the first that works",
+        )
+        parser.add_argument("--port", type=int, default=8000, help="where the admin is served")
+        parser.add_argument(
+            "command", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="and its arguments"
+        )
+
+    def handle(self, *, command: list[str], port: int, **options: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _end)
+        try:
+            with services.running(options["services"], self._say) as environ:
+                status = self._run(command, port, environ)
+        except services.ServicesError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
+        sys.exit(status)
+
+    def _say(self, line: str) -> None:
+        self.stderr.write(f"sandbox: {line}")
+
+    def _run(self, command: list[str], port: int, environ: dict[str, str]) -> int:
+        manage = [sys.executable, os.path.abspath(sys.argv[0])]
+        subprocess.run(
+            [*manage, "load_samples", "--migrate"],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        if not command:
+            password = secrets.token_urlsafe(9)
+            subprocess.run(
+                [*manage, "createsuperuser", "--noinput", "--username=admin", "--email=a@b.test"],
+                env=environ | {"DJANGO_SUPERUSER_PASSWORD": password},
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            self.stdout.write(f"http://localhost:{port}/admin/  login: admin  password: {password}")
+            self.stdout.flush()
+            command = ["runserver", "--noreload", "--insecure", f"localhost:{port}"]
+        return _call([*manage, *command], environ)
+
+
+def _call(command: list[str], environ: dict[str, str]) -> int:
+    """Run the command; return its status as a shell would.
+
+    A signal that ends this process ends the command first.
+    """
+    process = subprocess.Popen(command, env=environ)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return 128 - status if status < 0 else status
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""The project's command line."""
+
+import gc
+import os
+import sys
+
+
+def main() -> None:
+    """Run a management command; an error of the configuration is one sentence and status 1."""
+    gc.set_threshold(50_000)  # what the start imports stays: looking for garbage in it is a tenth
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, OperationalError) as error:
+        sys.exit(f"{sys.argv[0]}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

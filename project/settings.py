@@ -1,0 +1,184 @@
+"""The settings, and the only reader of the environment's `APP_` variables.
+
+With none of them set, the settings load, and what needs neither database nor bucket works.
+With some of them missing, or a secret that cannot be had, the start ends with one sentence.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# The environment
+
+NOTHING_TO_WORK_ON = (
+    "There is no database and no bucket to work on: set APP_BUCKET_NAME, APP_DB_SECRET,"
+    " APP_DB_HOST, APP_DB_NAME, APP_DB_USER and APP_SECRET_KEY (README.md tells more), or put"
+    " `sandbox` in front of the command to try it on throw-away services."
+)
+
+_env = {
+    name: value for name, value in os.environ.items() if name.startswith("APP_") and value != ""
+}
+
+
+def _flag(name: str) -> bool:
+    value = _env.get(name, "false").lower()
+    if value not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+    return value in {"true", "1", "yes"}
+
+
+def _number(name: str, default: int) -> int:
+    value = _env.get(name, str(default))
+    if not value.isascii() or not value.isdigit():
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
+    return int(value)
+
+
+def _list(name: str) -> list[str]:
+    return [part for part in _env.get(name, "").replace(",", " ").split() if part]
+
+
+def _require(missing: list[str]) -> None:
+    if missing:
+        raise ImproperlyConfigured(
+            f"Set {', '.join(missing)} in the environment: README.md says what for."
+        )
+
+
+def _database() -> dict[str, Any]:
+    """The database's settings: the environment's, completed by the secret.
+
+    RDS writes ``username``, ``host``, ``port`` and ``dbname`` into the secret beside ``password``.
+    The environment wins, but for the user's name: rotation may alternate users, so that a name and
+    its password belong together.
+    """
+    from project import secretsmanager
+
+    try:
+        secret = secretsmanager.fetch(_env["APP_DB_SECRET"])
+    except secretsmanager.SecretError as error:
+        raise ImproperlyConfigured(str(error)) from None
+    found = {
+        "APP_DB_NAME": _env.get("APP_DB_NAME") or secret.get("dbname"),
+        "APP_DB_USER": secret.get("username") or _env.get("APP_DB_USER"),
+        "APP_DB_HOST": _env.get("APP_DB_HOST") or secret.get("host"),
+    }
+    _require([name for name, value in found.items() if not value])
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": found["APP_DB_NAME"],
+        "USER": found["APP_DB_USER"],
+        "PASSWORD": secret["password"],
+        "HOST": found["APP_DB_HOST"],
+        "PORT": _number("APP_DB_PORT", int(secret.get("port") or 5432)),
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5},
+    }
+
+
+CONFIGURED = any(name.startswith(("APP_DB_", "APP_BUCKET_")) for name in _env)
+if CONFIGURED:
+    _needed = ["APP_BUCKET_NAME", "APP_DB_SECRET", "APP_SECRET_KEY"]
+    if "APP_DB_SECRET" not in _env:
+        _needed += ["APP_DB_HOST", "APP_DB_NAME", "APP_DB_USER"]
+    _require(sorted(name for name in _needed if name not in _env))
+    DATABASES = {"default": _database()}
+else:
+    DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
+
+DEBUG = _flag("APP_DEBUG")
+SECRET_KEY = _env.get("APP_SECRET_KEY", "nothing is configured, so nothing is signed with this key")
+ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
+
+# The bytes
+
+STORAGES = {
+    "default": {
+        "BACKEND": "files.storage.ObjectStorage",
+        "OPTIONS": {"bucket_name": _env.get("APP_BUCKET_NAME", "")},
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+if DEBUG:
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+
+DELIVERY = _env.get("APP_DELIVERY", "stream")
+if DELIVERY not in {"stream", "redirect", "accel"}:
+    raise ImproperlyConfigured(f"APP_DELIVERY must be stream, redirect or accel, not {DELIVERY!r}.")
+
+# Django
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "files",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"files": {"handlers": ["stderr"], "level": "INFO"}},
+}

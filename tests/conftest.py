@@ -1,0 +1,137 @@
+"""The services that the tests run on, and the fixtures that they share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project import services
+
+ROOT = Path(__file__).parent.parent
+
+_services = ExitStack()
+_header = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--services",
+        choices=services.KINDS,
+        default="auto",
+        help="what the tests run on: containers, embedded services, or the first that works",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services and put their variables in place; only then name the settings.
+
+    A settings module that pytest-django finds earlier it loads earlier, without the variables.
+    Workers of pytest-xdist inherit the environment, and take a bucket of their own.
+    """
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["APP_BUCKET_NAME"] += f"-{worker}"
+        config.stash[_header] = ""
+    elif not config.option.help:
+        lines: list[str] = []
+        try:
+            environ = _services.enter_context(
+                services.running(config.option.services, lines.append)
+            )
+        except services.ServicesError as error:
+            raise pytest.UsageError(str(error)) from error
+        os.environ.clear()
+        os.environ.update(environ)
+        config.stash[_header] = f"services: {lines[0]}"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return config.stash.get(_header, "")
+
+
+def pytest_unconfigure() -> None:
+    _services.close()
+
+
+@pytest.fixture(scope="session")
+def _bucket() -> str:
+    from django.core.files.storage import default_storage
+
+    client, name = default_storage.client, default_storage.bucket_name
+    if name != "files":  # a worker's own
+        client.create_bucket(
+            Bucket=name, CreateBucketConfiguration={"LocationConstraint": os.environ["AWS_REGION"]}
+        )
+    return str(name)
+
+
+@pytest.fixture
+def storage(_bucket: str) -> Iterator[Any]:
+    """The storage of the project, on a bucket that is empty before and after the test."""
+    from django.core.files.storage import default_storage
+
+    yield default_storage
+    client = default_storage.client
+    for upload in client.list_multipart_uploads(Bucket=_bucket).get("Uploads", ()):
+        client.abort_multipart_upload(
+            Bucket=_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+        )
+    while found := client.list_objects_v2(Bucket=_bucket).get("Contents"):
+        for entry in found:
+            client.delete_object(Bucket=_bucket, Key=entry["Key"])
+
+
+@pytest.fixture
+def put(storage: Any) -> Callable[..., None]:
+    """Write an object as somebody else does: with boto3, under the key as it is."""
+
+    def put(key: str, data: bytes, **parameters: str) -> None:
+        storage.client.put_object(Bucket=storage.bucket_name, Key=key, Body=data, **parameters)
+
+    return put
+
+
+@pytest.fixture
+def make_file(put: Callable[..., None], db: None) -> Callable[..., Any]:
+    """Make an object and its row."""
+    from files.models import File
+
+    def make_file(key: str = "a.txt", data: bytes = b"text", **parameters: str) -> File:
+        put(key, data, **parameters)
+        file = File.objects.create(object_key=key)
+        file.refresh_from_storage()
+        return file
+
+    return make_file
+
+
+@pytest.fixture
+def viewer(db: None, client: Any) -> Any:
+    """A client logged in as somebody who may view files and is not staff."""
+    from django.contrib.auth.models import Permission, User
+
+    user = User.objects.create_user("viewer")
+    user.user_permissions.add(Permission.objects.get(codename="view_file"))
+    client.force_login(user)
+    return client
+
+
+def manage(
+    *arguments: str, environ: dict[str, str | None] | None = None, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run manage.py as a process, in this environment with changes; None takes a variable out."""
+    merged = os.environ | (environ or {})
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env={name: value for name, value in merged.items() if value is not None},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        **options,
+    )

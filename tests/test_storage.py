@@ -1,0 +1,317 @@
+"""The storage: exact keys, reads by ranges, writes that never overwrite."""
+
+import csv
+import io
+import threading
+import unicodedata
+import zipfile
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import urllib3
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+
+from files.storage import PART_SIZE, ObjectStorage, S3UnavailableError
+
+KEYS = [
+    "/root/text.txt",
+    "root/text.txt",
+    "a//b",
+    "./c",
+    "a/../b",
+    "../up",
+    "trail/",
+    "//x",
+    "back\\slash",
+    "sp ace+plus%25&x=1?y#z",
+    " lead and trail ",
+    "ünï/😀",
+    unicodedata.normalize("NFC", "é"),
+    unicodedata.normalize("NFD", "é"),
+    "control\x01\t\r\x7f",
+    "quote'\"<>`{}|^~[]*",
+    "x" * 1024,
+    "ü" * 512,
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_reads_its_own_object(storage, put, key):
+    others = {other: other.encode() for other in KEYS}
+    for other in {key, "root/text.txt", "/root/text.txt", "b", "c", "é"}:
+        put(other, others.get(other, b"other"))
+    with storage.open(key) as file:
+        assert file.read() == key.encode()
+    assert storage.exists(key)
+    assert storage.size(key) == len(key.encode())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_save_and_delete_take_the_key_as_it_is(storage, key):
+    assert storage.save(key, ContentFile(b"saved")) == key
+    listed = storage.client.get_object(Bucket=storage.bucket_name, Key=key)
+    assert listed["Body"].read() == b"saved"
+    storage.delete(key)
+    assert not storage.exists(key)
+
+
+def test_deleting_what_is_not_there_is_no_error(storage):
+    storage.delete("nothing")
+
+
+def test_open_makes_no_request_and_a_missing_object_shows_at_the_read(storage):
+    file = storage.open("nothing")
+    with pytest.raises(FileNotFoundError, match="no such object in the bucket"):
+        file.read(1)
+
+
+def test_open_refuses_to_write(storage):
+    with pytest.raises(ValueError, match="save"):
+        storage.open("a", "wb")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 3 * 2**20 + 7])
+def test_a_file_reads_like_the_bytes_it_holds(storage, put, size):
+    data = bytes(range(251)) * (size // 251 + 1)
+    data = data[:size]
+    put("data", data)
+    with storage.open("data") as file:
+        assert file.read() == data
+        assert file.read(1) == b""
+        assert file.seek(-1 if size else 0, io.SEEK_END) == max(0, size - 1)
+        assert file.read() == data[-1:]
+        assert file.seek(size // 2) == size // 2
+        assert file.read(10) == data[size // 2 : size // 2 + 10]
+        assert file.seek(size + 5) == size + 5
+        assert file.read(10) == b""
+        assert b"".join(file.chunks(70_000)) == data
+        assert file.size == size
+    with storage.open("data") as beyond:
+        beyond.seek(size + 5)
+        assert beyond.read() == b""
+
+
+def test_a_seek_before_the_start_is_refused(storage, put):
+    put("data", b"text")
+    with storage.open("data") as file, pytest.raises(ValueError, match="negative"):
+        file.seek(-1)
+
+
+def test_a_file_iterates_over_lines(storage, put):
+    lines = [b"line %d\n" % n for n in range(100_000)]
+    put("lines", b"".join(lines))
+    with storage.open("lines") as file:
+        assert list(file) == lines
+
+
+def test_a_file_works_in_csv(storage, put):
+    put("table.csv", "a,b\r\n1,ü\r\n".encode())
+    with storage.open("table.csv") as file:
+        rows = list(csv.reader(io.TextIOWrapper(file, "utf-8", newline="")))
+    assert rows == [["a", "b"], ["1", "ü"]]
+
+
+def test_a_file_works_in_zipfile(storage, put):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("large", bytes(3 * 2**20))
+        archive.writestr("small", b"text")
+    put("archive.zip", target.getvalue())
+    with storage.open("archive.zip") as file, zipfile.ZipFile(file) as archive:
+        assert archive.read("small") == b"text"
+
+
+def test_reading_one_byte_asks_for_one_buffer(storage, put, monkeypatch):
+    put("large", bytes(2**20))
+    asked = []
+    request = storage.objects.request
+
+    def record(method, key, headers=None):
+        asked.append((method, headers))
+        return request(method, key, headers)
+
+    monkeypatch.setattr(storage.objects, "request", record)
+    with storage.open("large") as file:
+        assert asked == []
+        assert file.read(1) == b"\0"
+    assert asked == [("GET", {"Range": "bytes=0-262143"})]
+
+
+def test_a_replaced_object_ends_the_read_instead_of_mixing_two(storage, put):
+    put("data", b"a" * 2**20)
+    with storage.open("data") as file:
+        file.read(1)
+        put("data", b"b" * 2**20)
+        with pytest.raises(OSError, match="changed while it was being read"):
+            file.read()
+
+
+def test_stat_tells_what_was_written(storage, put):
+    put("page.html", b"<p>", ContentType="text/html; charset=utf-8")
+    stat = storage.stat("page.html")
+    assert stat.size == 3
+    assert stat.content_type == "text/html; charset=utf-8"
+    assert stat.etag.startswith('"')
+    assert abs(stat.modified_at - datetime.now(UTC)) < timedelta(minutes=5)
+    assert storage.get_modified_time("page.html") == stat.modified_at
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if ".." not in key and "./" not in key])
+def test_url_gives_the_object_to_a_plain_client(storage, put, key):
+    put(key, b"by url")
+    answer = urllib3.request("GET", storage.url(key, expire=60))
+    assert (answer.status, answer.data) == (200, b"by url")
+
+
+def test_url_carries_overrides(storage, put):
+    put("a", b"text", ContentType="text/html")
+    url = storage.url("a", {"response-content-type": "text/plain; charset=utf-8"})
+    assert urllib3.request("GET", url).headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_listdir_tells_folders_and_objects(storage, put):
+    for key in ("a/b/c", "a/b/d", "a/e", "a//f", "/g"):
+        put(key, b"")
+    assert storage.listdir("a") == (["", "b"], ["e"])
+    assert storage.listdir("") == (["", "a"], [])
+
+
+def test_a_taken_key_gets_a_suffix_and_nothing_is_overwritten(storage, put):
+    put("folder/a.txt", b"first")
+    key = storage.save("folder/a.txt", ContentFile(b"second"))
+    assert key != "folder/a.txt"
+    assert key.startswith("folder/a_")
+    assert key.endswith(".txt")
+    assert storage.open("folder/a.txt").read() == b"first"
+    assert storage.open(key).read() == b"second"
+
+
+def test_of_many_writers_of_one_key_one_succeeds(storage):
+    outcomes = []
+    start = threading.Barrier(8)
+
+    def write(number):
+        content = ContentFile(bytes([number]))
+        start.wait()
+        try:
+            storage.create("contested", content)
+        except FileExistsError:
+            outcomes.append(None)
+        else:
+            outcomes.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [outcome for outcome in outcomes if outcome is not None]
+    assert len(outcomes) == 8
+    assert storage.open("contested").read() == bytes([winner])
+
+
+def test_eight_savers_of_one_name_lose_nothing(storage):
+    keys = []
+    start = threading.Barrier(8)
+
+    def save(number):
+        start.wait()
+        keys.append((storage.save("name", ContentFile(bytes([number]))), number))
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({key for key, number in keys}) == 8
+    assert all(storage.open(key).read() == bytes([number]) for key, number in keys)
+
+
+class Overtaken(io.BytesIO):
+    """Content during whose upload somebody else writes the object."""
+
+    def __init__(self, data, overtake):
+        super().__init__(data)
+        self.overtake = overtake
+
+    def read(self, size=-1):
+        if self.tell() >= PART_SIZE and self.overtake:
+            self.overtake()
+            self.overtake = None
+        return super().read(size)
+
+
+def test_a_write_in_parts_does_not_overwrite_what_came_meanwhile(storage, put):
+    content = Overtaken(bytes(PART_SIZE + 1), lambda: put("contested", b"theirs"))
+    with pytest.raises(FileExistsError):
+        storage.create("contested", File(content))
+    assert storage.open("contested").read() == b"theirs"
+    assert open_uploads(storage) == []
+
+
+class Failing(io.BytesIO):
+    """Content that cannot be read to its end."""
+
+    def read(self, size=-1):
+        data = super().read(size)
+        if self.tell() > PART_SIZE * 1.5:
+            raise RuntimeError("the disk is gone")
+        return data
+
+
+def test_a_failing_save_leaves_no_object_and_no_open_upload(storage):
+    content = Failing(bytes(3 * PART_SIZE))
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        storage.save("large", content)
+    assert not storage.exists("large")
+    assert open_uploads(storage) == []
+
+
+def test_a_large_content_goes_up_in_parts(storage):
+    data = bytes(range(256)) * (PART_SIZE // 256) * 2 + b"end"
+    assert storage.save("large", ContentFile(data)) == "large"
+    assert storage.stat("large").etag.endswith('-3"')
+    assert storage.open("large").read() == data
+
+
+def test_text_content_is_written_as_utf_8(storage):
+    storage.save("text", ContentFile("ü"))
+    assert storage.open("text").read() == "ü".encode()
+
+
+def test_a_packed_file_is_not_declared_as_an_encoding(storage):
+    storage.save("a.tar.gz", ContentFile(b"packed"))
+    head = storage.client.head_object(Bucket=storage.bucket_name, Key="a.tar.gz")
+    assert head["ContentType"] == "application/gzip"
+    assert "ContentEncoding" not in head
+
+
+def test_all_threads_share_one_client(storage):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(default_storage.client)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {id(client) for client in found} == {id(storage.client)}
+
+
+def test_a_missing_bucket_is_not_a_missing_object():
+    storage = ObjectStorage(bucket_name="no-such-bucket-here")
+    with pytest.raises(OSError, match="NoSuchBucket") as raised:
+        storage.open("a").read()
+    assert not isinstance(raised.value, FileNotFoundError)
+
+
+def test_s3_out_of_reach_is_said_so(monkeypatch):
+    storage = ObjectStorage(bucket_name="files")
+    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+    with pytest.raises(S3UnavailableError, match=r"out of reach at http://127\.0\.0\.1:9"):
+        storage.open("a").read()
+
+
+def open_uploads(storage):
+    return storage.client.list_multipart_uploads(Bucket=storage.bucket_name).get("Uploads", [])
