@@ -11,13 +11,17 @@ def main() -> None:
     gc.set_threshold(50_000)  # what the start imports stays: looking for garbage in it is a tenth
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
 
     try:
         execute_from_command_line(sys.argv)
-    except (ImproperlyConfigured, OperationalError) as error:
+    except ImproperlyConfigured as error:
+        nothing = settings.configured and not settings.CONFIGURED
+        sys.exit(f"{sys.argv[0]}: {settings.NOTHING_TO_WORK_ON if nothing else error}")
+    except OperationalError as error:
         sys.exit(f"{sys.argv[0]}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(130)

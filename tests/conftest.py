@@ -1,13 +1,17 @@
 """The services that the tests run on, and the fixtures that they share."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from project import services
@@ -48,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(environ)
         config.stash[_header] = f"services: {lines[0]}"
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    if not config.option.help:
+        django.setup()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -135,3 +141,32 @@ def manage(
         check=False,
         **options,
     )
+
+
+@pytest.fixture
+def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
+    """Serve one answer that the real service gives only with accounts and policies."""
+    servers = []
+
+    def start(status: int, answer: dict[str, str]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-amz-json-1.1")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

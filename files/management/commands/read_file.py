@@ -75,9 +75,11 @@ class Command(BaseCommand):
 
 def _is_text_encoding(name: str) -> bool:
     try:
-        b"".decode(name)
         codecs.getincrementaldecoder(name)
-    except (LookupError, UnicodeError, ValueError):
+        b"x".decode(name)  # base64 and the like are no text encodings: LookupError
+    except UnicodeDecodeError:
+        return True
+    except (LookupError, ValueError):
         return False
     return True
 

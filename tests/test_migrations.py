@@ -1,0 +1,105 @@
+"""`migrate`, on an empty database and on the original script's table."""
+
+import contextlib
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from files.models import File
+
+SCRIPT_TABLE = """
+    create table files (id int generated always as identity primary key, object_key text not null)
+"""
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def script_table():
+    """Go back to before the first migration; return what makes the script's table with rows."""
+    call_command("migrate", "files", "zero", verbosity=0)
+
+    def script_table(*keys, table=SCRIPT_TABLE):
+        with connection.cursor() as cursor:
+            cursor.execute(table)
+            for key in keys:
+                cursor.execute("insert into files (object_key) values (%s)", [key])
+
+    yield script_table
+    with contextlib.suppress(CommandError):
+        call_command("migrate", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("delete from files")
+    call_command("migrate", verbosity=0)
+
+
+def columns():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select column_name, data_type, is_nullable, collation_name, is_identity,
+                   identity_generation
+            from information_schema.columns where table_name = 'files' order by column_name
+            """
+        )
+        return cursor.fetchall()
+
+
+def test_the_scripts_table_keeps_its_rows_and_becomes_ours(script_table):
+    script_table("/root/text.txt", "root/text.txt", "b", "a")
+    with connection.cursor() as cursor:
+        cursor.execute("delete from files where object_key = 'b'")
+    call_command("migrate", verbosity=0)
+    rows = list(File.objects.order_by("pk").values_list("pk", "object_key"))
+    assert rows == [(1, "/root/text.txt"), (2, "root/text.txt"), (4, "a")]
+    assert File.objects.create(object_key="new").pk > 4
+    assert list(File.objects.filter(object_key__lt="b").values_list("object_key", flat=True)) == [
+        "/root/text.txt",
+        "a",
+    ]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        SCRIPT_TABLE,
+        "create table files (id serial primary key, object_key varchar(200) not null)",
+        "create table files (id bigint primary key default 1, object_key text)",
+    ],
+)
+def test_the_result_is_the_same_as_on_an_empty_database(script_table, table):
+    call_command("migrate", verbosity=0)
+    fresh = columns()
+    call_command("migrate", "files", "zero", verbosity=0)
+    script_table("a", table=table)
+    call_command("migrate", verbosity=0)
+    identity = slice(0, 4) if "identity" not in table else slice(None)
+    assert [row[identity] for row in columns()] == [row[identity] for row in fresh]
+
+
+def test_two_rows_of_one_key_stop_it_and_nothing_is_changed(script_table):
+    script_table("twice", "once", "twice")
+    before = columns()
+    with pytest.raises(CommandError, match="'twice' in the rows 1, 3"):
+        call_command("migrate", verbosity=0)
+    assert columns() == before
+
+
+def test_an_impossible_key_stops_it(script_table):
+    script_table("fine", "", "x" * 1025)
+    with pytest.raises(CommandError, match=r"in the\s+rows 2, 3"):
+        call_command("migrate", verbosity=0)
+
+
+def test_the_script_can_go_on_inserting(storage):
+    with connection.cursor() as cursor:
+        cursor.execute("insert into files (object_key) values ('by hand') returning id")
+        (pk,) = cursor.fetchone()
+    file = File.objects.get(pk=pk)
+    assert (file.size, file.content_type, file.etag) == (None, "", "")
+    storage.save("by hand", ContentFile(b"text"))
+    file.refresh_from_storage()
+    assert File.objects.get(pk=pk).size == 4

@@ -1,0 +1,88 @@
+"""The model: keys, uploads, and what the row knows."""
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.files.base import ContentFile
+from django.db import IntegrityError, connection, transaction
+
+from files.models import File
+from tests.test_storage import KEYS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_row_holds_every_key_exactly(key):
+    file = File(object_key=key)
+    file.full_clean()
+    file.save()
+    assert str(File.objects.get(object_key=key)) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("", "cannot be blank"),
+        ("x" * 1025, "at most 1024 bytes in UTF-8; this one has 1025"),
+        ("ü" * 513, "at most 1024 bytes in UTF-8; this one has 1026"),
+        ("a\0b", "NUL"),
+        ("\ud800", "valid Unicode"),
+    ],
+)
+def test_validation_refuses_what_is_no_key(key, message):
+    with pytest.raises(ValidationError, match=message):
+        File(object_key=key).full_clean()
+
+
+@pytest.mark.parametrize("key", ["", "ü" * 513])
+def test_the_database_refuses_what_is_no_key(key):
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("insert into files (object_key) values (%s)", [key])
+
+
+def test_a_key_is_unique():
+    File.objects.create(object_key="a")
+    with pytest.raises(ValidationError, match="a file of this key already"):
+        File(object_key="a").full_clean()
+
+
+def test_rows_are_in_the_order_of_an_s3_listing():
+    keys = ["B", "a", "a/b", "a0", "ü", "a-", "😀", "\uffee"]
+    for key in keys:
+        File.objects.create(object_key=key)
+    found = list(File.objects.values_list("object_key", flat=True))
+    assert found == sorted(keys, key=str.encode)
+
+
+def test_creating_a_file_writes_the_object_and_records_it(storage):
+    file = File.objects.create(object_key=ContentFile(b"text", name="/folder/../a.txt"))
+    row = File.objects.get(pk=file.pk)
+    stat = storage.stat("/folder/../a.txt")
+    assert str(row) == "/folder/../a.txt"
+    assert (row.size, row.content_type, row.etag) == (4, "text/plain", stat.etag)
+    assert row.modified_at == stat.modified_at
+    assert row.read_text() == "text"
+
+
+def test_an_object_whose_row_cannot_be_saved_is_deleted_again(storage):
+    File.objects.create(object_key="taken")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        File.objects.create(object_key=ContentFile(b"text", name="taken"))
+    assert not storage.exists("taken")
+
+
+def test_delete_deletes_the_object_and_the_row(make_file, storage):
+    make_file("a").delete()
+    assert not storage.exists("a")
+    assert not File.objects.exists()
+
+
+def test_a_missing_object_is_marked_until_it_is_back(make_file, storage, put):
+    file = make_file("a")
+    storage.delete("a")
+    file.refresh_from_storage()
+    assert File.objects.get().missing_at is not None
+    put("a", b"it is back")
+    file.refresh_from_storage()
+    row = File.objects.get()
+    assert (row.missing_at, row.size) == (None, 10)
