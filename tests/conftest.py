@@ -51,9 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.clear()
         os.environ.update(environ)
         config.stash[_header] = f"services: {lines[0]}"
-    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
     if not config.option.help:
+        os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
         django.setup()
+        del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker would load the settings too early
 
 
 def pytest_report_header(config: pytest.Config) -> str:

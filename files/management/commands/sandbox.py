@@ -68,39 +68,40 @@ class Command(BaseCommand):
 
     def _run(self, command: list[str], port: int, environ: dict[str, str]) -> int:
         manage = [sys.executable, os.path.abspath(sys.argv[0])]
-        subprocess.run(
-            [*manage, "load_samples", "--migrate"],
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        preparation = [([*manage, "load_samples", "--migrate"], environ)]
+        password = secrets.token_urlsafe(9)
         if not command:
-            password = secrets.token_urlsafe(9)
-            subprocess.run(
-                [*manage, "createsuperuser", "--noinput", "--username=admin", "--email=a@b.test"],
-                env=environ | {"DJANGO_SUPERUSER_PASSWORD": password},
-                stdout=subprocess.DEVNULL,
-                check=True,
+            superuser = ["createsuperuser", "--noinput", "--username=admin"]
+            preparation.append(
+                (
+                    [*manage, *superuser, "--email=admin@example.com"],
+                    environ | {"DJANGO_SUPERUSER_PASSWORD": password},
+                )
             )
+        for step, variables in preparation:
+            if status := _call(step, variables, stdout=subprocess.DEVNULL):
+                return status
+        if not command:
             self.stdout.write(f"http://localhost:{port}/admin/  login: admin  password: {password}")
             self.stdout.flush()
-            command = ["runserver", "--noreload", "--insecure", f"localhost:{port}"]
+            command = ["runserver", "--noreload", f"localhost:{port}"]
         return _call([*manage, *command], environ)
 
 
-def _call(command: list[str], environ: dict[str, str]) -> int:
+def _call(command: list[str], environ: dict[str, str], **options: Any) -> int:
     """Run the command; return its status as a shell would.
 
     A signal that ends this process ends the command first.
     """
-    process = subprocess.Popen(command, env=environ)
+    process = subprocess.Popen(command, env=environ, **options)
     try:
         status = process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
-    except BaseException:
+    except BaseException as reason:
+        try:
+            if isinstance(reason, KeyboardInterrupt):
+                process.wait(1)  # a terminal's Ctrl-C reached it too
+        except subprocess.TimeoutExpired:
+            pass
         process.terminate()
         process.wait()
         raise

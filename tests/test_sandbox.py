@@ -1,0 +1,124 @@
+"""`manage.py sandbox`, as a person starts it: with nothing configured."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from files.samples import samples
+from tests.conftest import ROOT, manage
+from tests.test_startup import NOTHING
+
+
+@pytest.fixture
+def nothing_left(monkeypatch):
+    """Fail where a folder or a process of a sandbox outlives it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # root's sandbox runs PostgreSQL as nobody
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
+        assert os.listdir(folder) == []
+        assert not [process for process in processes() if folder in process]
+
+
+def processes():
+    """Return the commands and environments of all processes but this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if path.name != str(os.getpid()):
+                text = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+                found.append(text.decode(errors="replace"))
+    return found
+
+
+def sandbox(*arguments):
+    return manage("sandbox", "--services=embedded", *arguments, environ=NOTHING)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_read_file_prints_the_text_and_nothing_else():
+    done = sandbox("read_file", "1")
+    assert done.stdout == next(samples())[1]
+    assert done.stderr.startswith(b"sandbox: embedded: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 0
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_the_status_is_that_of_the_command():
+    done = sandbox("read_file", "1000")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"CommandError: There is no file with the id 1000.\n")
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "sandbox", "--services=embedded", f"--port={port}"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        line = process.stdout.readline().decode()
+        found = re.fullmatch(r"(\S+)  login: (\S+)  password: (\S+)\n", line)
+        assert found, line
+        browse(*found.groups())
+        process.send_signal(end)
+        output = process.communicate(timeout=30)
+    assert process.returncode == 128 + end
+    assert b"Traceback" not in b"".join(output)
+
+
+def browse(url, login, password):
+    """Log in as a browser does, and look for the samples."""
+    http = urllib3.PoolManager(retries=urllib3.Retry(20, backoff_factor=0.05, redirect=0))
+    page = http.request("GET", url + "login/")
+    token = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page.data)[1].decode()
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    answer = http.request(
+        "POST",
+        url + "login/?next=/admin/files/file/",
+        fields={"csrfmiddlewaretoken": token, "username": login, "password": password},
+        encode_multipart=False,
+        headers={"Cookie": cookie},
+        redirect=False,
+    )
+    assert answer.status == 302
+    cookies = "; ".join(
+        value.partition(";")[0] for value in answer.headers.getlist("Set-Cookie")
+    )
+    page = http.request("GET", url + "files/file/", headers={"Cookie": cookies}).data.decode()
+    for key, _ in samples():
+        assert key in page
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_ended_while_it_starts_it_leaves_nothing():
+    environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "sandbox", "--services=embedded", "check"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr.readline().startswith(b"sandbox: embedded")
+        time.sleep(0.7)
+        process.terminate()
+        rest = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert rest == (b"", b"")
