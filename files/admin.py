@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from files.models import File, validate_object_key
@@ -22,6 +23,14 @@ logger = logging.getLogger(__name__)
 
 # Control characters as their pictures in Unicode, so that two keys that differ look different.
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
+
+
+class Upload(Content):
+    """An uploaded content under a key that is not cleaned, as Django does with its name."""
+
+    def __init__(self, uploaded: UploadedFile, key: str) -> None:
+        super().__init__(uploaded.file, key)
+        self.content_type = uploaded.content_type
 
 
 class UploadForm(forms.ModelForm):
@@ -42,7 +51,7 @@ class UploadForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        content: UploadedFile | None = data.get("content")
+        content: Any = data.get("content")
         if content is not None:
             key = data.get("key") or default_storage.get_valid_name(content.name)
             try:
@@ -55,20 +64,19 @@ class UploadForm(forms.ModelForm):
             except OSError as error:
                 self.add_error(None, _("S3 does not take the file: %s") % error.strerror)
             else:
-                self.instance.object_key = named = Content(content.file, key)
-                named.content_type = content.content_type
+                self.instance.object_key = Upload(content, key)
         return data
 
 
 @admin.register(File)
 class FileAdmin(admin.ModelAdmin):
-    """A list that asks S3 nothing, and a page for each file, which asks once whether it is there."""
+    """A list that asks S3 nothing, and a page for each file that asks whether it is there."""
 
     list_display = ["key", "type", "file_size", "modified_at", "missing_at"]
     list_per_page = 100
     search_fields = ["object_key"]
     show_full_result_count = False
-    fields = [
+    fields = (
         "key",
         "content",
         "type",
@@ -77,14 +85,14 @@ class FileAdmin(admin.ModelAdmin):
         "modified_at",
         "created_at",
         "missing_at",
-    ]
+    )
     readonly_fields = fields
 
-    def get_fields(self, request: HttpRequest, obj: File | None = None) -> list[str]:
-        return self.fields if obj else ["content", "key"]
+    def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
+        return super().get_fields(request, obj) if obj else ["content", "key"]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> list[str]:
-        return self.readonly_fields if obj else []
+    def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
+        return super().get_readonly_fields(request, obj) if obj else ()
 
     def get_form(
         self, request: HttpRequest, obj: File | None = None, change: bool = False, **kwargs: Any
@@ -112,7 +120,7 @@ class FileAdmin(admin.ModelAdmin):
     @admin.display(description=_("content"))
     def content(self, file: File) -> str:
         if file.missing_at:
-            return _("The object is missing from the bucket.")
+            return gettext("The object is missing from the bucket.")
         return format_html(
             '<a href="{0}">{1}</a> &nbsp; <a href="{0}?download">{2}</a>',
             file.get_absolute_url(),
@@ -136,13 +144,13 @@ class FileAdmin(admin.ModelAdmin):
         for file in queryset.iterator():
             file.delete()
 
-    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().add_view, request, *args, **kwargs)
 
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().delete_view, request, *args, **kwargs)
 
-    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().changelist_view, request, *args, **kwargs)
 
     def _reporting(

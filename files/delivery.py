@@ -26,7 +26,7 @@ from django.utils.http import (
 
 from files import s3
 from files.models import File
-from files.storage import S3Error, S3UnavailableError
+from files.s3 import S3Error, S3UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +121,12 @@ def _content_type(file: File) -> str:
 
 
 def _is_rewritten_by_clients(key: str) -> bool:
-    """Say whether clients change the URL of this key: they resolve dot segments (RFC 3986 5.2.4)."""
+    """Say whether clients change the key's URL: dot segments they resolve (RFC 3986 5.2.4)."""
     return not {".", ".."}.isdisjoint(key.split("/"))
 
 
 def _presigned(file: File, method: str, headers: Mapping[str, str]) -> str:
-    return file.storage.objects.presign(
+    return file.bucket.presign(
         method,
         str(file),
         expires=PRESIGNED_FOR,
@@ -162,7 +162,7 @@ def _plain(status: int, text: str) -> HttpResponse:
 
 def _ask(request: HttpRequest, file: File) -> s3.Response:
     """Send the client's request on to S3, without what S3 would not understand."""
-    bucket, key, method = file.storage.objects, str(file), request.method or "GET"
+    bucket, key, method = file.bucket, str(file), request.method or "GET"
     conditions = _conditions(request.headers, file.etag)
     wanted = request.headers.get("Range", "").strip()
     found = _ONE_RANGE.fullmatch(wanted)
@@ -252,7 +252,7 @@ def _content(
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)
-    body = s3.Body(file.storage.objects, str(file), answer)
+    body = s3.Body(file.bucket, str(file), answer)
     if isinstance(request, ASGIRequest):
         body = _in_threads(body)
     return StreamingHttpResponse(body, status=answer.status, headers=headers)

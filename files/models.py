@@ -1,7 +1,8 @@
 """The catalogue: a row for each file."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
@@ -10,10 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from files import s3
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from files.storage import ObjectFile, ObjectStorage
+    from files.storage import ObjectStorage
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 
@@ -32,6 +35,11 @@ def validate_object_key(value: object) -> None:
     if length > MAX_KEY_LENGTH:
         text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
         raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
+
+
+def _is_new(file: Any) -> bool:
+    """Say whether content has been assigned that is not in S3 yet."""
+    return bool(file) and not file._committed
 
 
 class ObjectKeyField(models.FileField):
@@ -63,7 +71,7 @@ class ObjectKeyField(models.FileField):
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         content = getattr(model_instance, self.attname)
-        new = bool(content) and not content._committed
+        new = _is_new(content)
         file = super().pre_save(model_instance, add)
         if new:
             for field, value in file.storage.stat(file.name)._asdict().items():
@@ -127,28 +135,34 @@ class File(models.Model):
 
     @property
     def storage(self) -> "ObjectStorage":
-        """The storage that holds the object."""
-        return self.object_key.storage  # type: ignore[no-any-return]
+        """The storage, which writes."""
+        return cast("ObjectStorage", self.object_key.storage)
 
-    def open(self) -> "ObjectFile":
+    @property
+    def bucket(self) -> s3.Bucket:
+        """The bucket, to read the object from."""
+        return s3.bucket(settings.BUCKET_NAME)
+
+    def open(self) -> s3.ObjectFile:
         """Return the content as a seekable binary file that is fetched as it is read."""
-        return self.storage.open(str(self))
+        return self.bucket.open(str(self))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole content as text. Raises UnicodeDecodeError, and what `open` raises."""
         with self.open() as content:
-            return content.read().decode(encoding)
+            text: str = content.read().decode(encoding)
+        return text
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row, and first the object where content has been assigned.
 
         An object that was written for a row which then cannot be saved is deleted again.
         """
-        new = bool(self.object_key) and not self.object_key._committed
+        new = _is_new(self.object_key)
         try:
             super().save(*args, **kwargs)
         except BaseException:
-            if new and self.object_key._committed:
+            if new and not _is_new(self.object_key):
                 self.storage.delete(str(self))
             raise
 

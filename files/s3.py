@@ -2,31 +2,42 @@
 
 botocore's models, parsers and handlers are most of the work of a small request, and it never
 continues a body that breaks. So reads are requests of our own: on botocore's connection pool and
-with its credentials, by presigned URLs. All else that is asked of S3 goes through boto3.
+with its credentials, by presigned URLs. All else that is asked of S3 goes through boto3's client,
+in `files.storage`, which this module does without: a command that reads one file starts faster.
 """
 
 import errno
 import hashlib
 import hmac
 import io
+import itertools
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 
 import urllib3
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
-from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import File
+
+from project import aws
 
 if TYPE_CHECKING:
     from boto3.session import Session
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT = 3  # seconds
@@ -42,8 +53,17 @@ FIRST_WINDOW = BUFFER = 256 * 2**10  # bytes
 LAST_WINDOW = 64 * 2**20
 CHUNK = 2**20
 
+POOL = 64  # connections that are kept, at least as many as a server has threads
+CONFIG = Config(
+    signature_version="s3v4",
+    connect_timeout=CONNECT_TIMEOUT,
+    read_timeout=READ_TIMEOUT,
+    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+    max_pool_connections=POOL,
+)
+
 TRANSIENT = {429, 500, 502, 503, 504}
-NETWORK_ERRORS = (ConnectionError, HTTPClientError)  # with the URL in their texts
+NETWORK_ERRORS = (NoConnectionError, HTTPClientError)  # with the URL in their texts
 _BODY_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
 
@@ -73,10 +93,47 @@ class Response:
         self.raw.release_conn()
 
 
+_lock = threading.RLock()
+
+
+def client() -> "S3Client":
+    """Return the process's one boto3 client. Raises ImproperlyConfigured."""
+    with _lock:
+        return _client()
+
+
+@cache
+def _client() -> "S3Client":
+    with _configuration_errors():
+        return aws.session().client("s3", config=CONFIG)
+
+
+def bucket(name: str) -> "Bucket":
+    """Return the bucket to read from. Raises ImproperlyConfigured."""
+    with _lock:
+        return _bucket(name)
+
+
+@cache
+def _bucket(name: str) -> "Bucket":
+    if not name:
+        raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
+    with _configuration_errors():
+        return Bucket(aws.session(), _client(), name)
+
+
+@contextmanager
+def _configuration_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:
+        raise ImproperlyConfigured(f"S3 cannot be used: {error}") from error
+
+
 class Bucket:
     """One bucket, to read from. Safe to use from many threads."""
 
-    def __init__(self, session: "Session", client: "S3Client", name: str, pool: int) -> None:
+    def __init__(self, session: "Session", client: "S3Client", name: str) -> None:
         """`client` tells where the bucket is: botocore knows a dozen rules for that."""
         self.name = name
         example = urlsplit(
@@ -88,13 +145,17 @@ class Bucket:
         self._path = example.path.removesuffix("x")
         credential = parse_qs(example.query)["X-Amz-Credential"][0]
         self._region = credential.split("/")[-3]
-        self._credentials: Credentials = session.get_credentials()
+        self._credentials = cast("Credentials", session.get_credentials())
         self._http = URLLib3Session(
             verify=session._session.get_config_variable("ca_bundle") or True,
             proxies=get_environ_proxies(self._origin),
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-            max_pool_connections=pool,
+            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),  # type: ignore[arg-type] # the stubs lack a pair
+            max_pool_connections=POOL,
         )
+
+    def open(self, key: str) -> "ObjectFile":
+        """Return the object as a file. Makes no request: a missing one shows at the first read."""
+        return ObjectFile(self, key)
 
     def presign(
         self, method: str, key: str, *, expires: int = 60, params: Mapping[str, str] | None = None
@@ -136,31 +197,29 @@ class Bucket:
         PermissionError, S3UnavailableError, S3Error.
         """
         end = time.monotonic() + LAST_ATTEMPT
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             last = attempt == ATTEMPTS or time.monotonic() > end
             try:
                 response = self._send(method, key, headers or {})
             except NETWORK_ERRORS as error:
                 if last:
-                    raise S3UnavailableError(
-                        errno.EHOSTUNREACH,
-                        f"S3 is out of reach at {self._origin} ({type(error).__name__})",
-                    ) from None
+                    text = f"S3 is out of reach at {self._origin} ({type(error).__name__})"
+                    raise S3UnavailableError(errno.EHOSTUNREACH, text) from None
             except BotoCoreError as error:
                 raise PermissionError(errno.EACCES, str(error)) from error
             else:
+                if response.status < 400 or response.status in {412, 416}:
+                    return response
                 if response.status not in TRANSIENT or last:
-                    break
+                    self._refuse(method, key, response)
                 response.close()
             _back_off(attempt)
-        if response.status < 400 or response.status in {412, 416}:
-            return response
-        self._refuse(method, key, response)
+        raise AssertionError("the last attempt returns or raises")
 
     def _send(self, method: str, key: str, headers: Mapping[str, str]) -> Response:
-        request = AWSPreparedRequest(
-            method, self.presign(method, key), HeadersDict(headers), None, stream_output=True
-        )
+        url = self.presign(method, key)
+        names: Any = HeadersDict(headers)
+        request = AWSPreparedRequest(method, url, names, None, stream_output=True)
         return Response(self._http.send(request).raw)
 
     def _refuse(self, method: str, key: str, response: Response) -> NoReturn:
@@ -174,9 +233,9 @@ class Bucket:
             raise FileNotFoundError(errno.ENOENT, text, key)
         if response.status == 403:
             text = (
-                f"S3 refuses the object ({code or 'Forbidden'}): allow s3:GetObject on it to the role"
-                f" of this process, and s3:ListBucket on the bucket {self.name}, without which S3"
-                " refuses a missing object too"
+                f"S3 refuses the object ({code or 'Forbidden'}): allow s3:GetObject on it to the"
+                f" role of this process, and s3:ListBucket on the bucket {self.name}, without which"
+                " S3 refuses a missing object too"
             )
             raise PermissionError(errno.EACCES, text, key)
         if response.status in TRANSIENT:
@@ -389,3 +448,46 @@ class ObjectReader(io.RawIOBase):
         self._size = self._body.size
         self._window = min(2 * self._window, LAST_WINDOW)
         return True
+
+
+class ObjectFile(File):
+    """An object opened for reading: a seekable binary file that keeps one buffer in memory.
+
+    Opening makes no request. A read raises FileNotFoundError, PermissionError, S3UnavailableError,
+    ObjectChangedError.
+    """
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self._reader = ObjectReader(bucket, key)
+        self._buffer = io.BufferedReader(self._reader, BUFFER)
+        super().__init__(self._buffer, key)
+        self.mode = "rb"
+
+    @property
+    def size(self) -> int:
+        """The object's size in bytes."""
+        return self._reader.size()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._buffer)
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """Yield the whole object in pieces of `chunk_size` bytes, 1 MiB unless told."""
+        self.seek(0)
+        while data := self.read(chunk_size or CHUNK):
+            yield data
+
+    def peek(self, size: int = 0) -> bytes:
+        """Return bytes of the buffer without moving on: see io.BufferedReader."""
+        return self._buffer.peek(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        """Return what one request has: see io.BufferedReader."""
+        return self._buffer.read1(size)
+
+    def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "ObjectFile":
+        """Go back to the start."""
+        if mode not in {None, "rb"}:
+            raise ValueError(f"an object is opened to be read, so {mode!r} must be 'rb'")
+        self.seek(0)
+        return self

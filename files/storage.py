@@ -5,27 +5,21 @@ import logging
 import math
 import mimetypes
 import posixpath
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from io import BufferedReader
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
 from files import s3
-from files.s3 import ObjectChangedError, S3Error, S3UnavailableError
-from project import aws
+from files.s3 import ObjectChangedError, ObjectFile, S3Error, S3UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,48 +51,6 @@ class ObjectStat(NamedTuple):
     modified_at: datetime
 
 
-class ObjectFile(File):
-    """An object opened for reading: a seekable binary file that keeps one buffer in memory.
-
-    Opening makes no request. A read raises FileNotFoundError, PermissionError, S3UnavailableError,
-    ObjectChangedError.
-    """
-
-    def __init__(self, bucket: s3.Bucket, key: str) -> None:
-        self._reader = s3.ObjectReader(bucket, key)
-        super().__init__(BufferedReader(self._reader, s3.BUFFER), key)
-        self.mode = "rb"
-
-    @property
-    def size(self) -> int:
-        """The object's size in bytes."""
-        return self._reader.size()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.file)
-
-    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the whole object in pieces of `chunk_size` bytes, 1 MiB unless told."""
-        self.seek(0)
-        while data := self.read(chunk_size or s3.CHUNK):
-            yield data
-
-    def peek(self, size: int = 0) -> bytes:
-        """Return bytes of the buffer without moving on: see io.BufferedReader."""
-        return self.file.peek(size)
-
-    def read1(self, size: int = -1) -> bytes:
-        """Return what one request has: see io.BufferedReader."""
-        return self.file.read1(size)
-
-    def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "ObjectFile":
-        """Go back to the start."""
-        if mode not in {None, "rb"}:
-            raise ValueError(f"an object is opened to be read, so {mode!r} must be 'rb'")
-        self.seek(0)
-        return self
-
-
 class ObjectStorage(S3Storage):
     """django-storages' S3 storage, for keys as they are.
 
@@ -107,45 +59,30 @@ class ObjectStorage(S3Storage):
     and S3Error for the rest, all of them OSError.
     """
 
-    max_pool_connections = 64
+    bucket_name: str
+    querystring_expire: int
 
     def get_default_settings(self) -> dict[str, Any]:
         """Leave region, endpoint and credentials to boto3, so that temporary ones refresh."""
-        return super().get_default_settings() | {
+        defaults: dict[str, Any] = super().get_default_settings()
+        return defaults | {
             "access_key": None,
             "secret_key": None,
             "security_token": None,
             "file_overwrite": False,
             "signature_version": "s3v4",
-            "client_config": Config(
-                signature_version="s3v4",
-                connect_timeout=s3.CONNECT_TIMEOUT,
-                read_timeout=s3.READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                max_pool_connections=self.max_pool_connections,
-            ),
+            "client_config": s3.CONFIG,
         }
 
-    # One client for the process: a client may be shared by threads, a resource may not.
-
-    @cached_property
+    @property
     def client(self) -> "S3Client":
-        """The boto3 client."""
-        with self._lock, _configuration_errors():
-            return aws.session().client("s3", config=self.client_config)
+        """The process's boto3 client: it may be shared by threads, a resource may not."""
+        return s3.client()
 
-    @cached_property
+    @property
     def objects(self) -> s3.Bucket:
         """The bucket, to read objects from."""
-        if not self.bucket_name:
-            from django.conf import settings
-
-            raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
-        client = self.client
-        with self._lock, _configuration_errors():
-            return s3.Bucket(aws.session(), client, self.bucket_name, self.max_pool_connections)
-
-    _lock = threading.Lock()
+        return s3.bucket(self.bucket_name)
 
     # Reading
 
@@ -153,7 +90,7 @@ class ObjectStorage(S3Storage):
         """Return the object as a file. Makes no request, so that a missing one shows at a read."""
         if mode not in {"rb", "r"}:
             raise ValueError(f"mode {mode!r}: an object is written whole, by save()")
-        return ObjectFile(self.objects, name)
+        return self.objects.open(name)
 
     def stat(self, name: str) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
@@ -184,7 +121,7 @@ class ObjectStorage(S3Storage):
         modified_at = self.stat(name).modified_at
         return modified_at if setting("USE_TZ") else make_naive(modified_at)
 
-    def url(
+    def url(  # type: ignore[override] # as in django-storages
         self,
         name: str,
         parameters: Mapping[str, str] | None = None,
@@ -283,7 +220,7 @@ class ObjectStorage(S3Storage):
 
     def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
-        parameters = self.get_object_parameters(name)
+        parameters: dict[str, Any] = self.get_object_parameters(name)
         if "ContentType" not in parameters:
             guessed, encoding = mimetypes.guess_type(name)
             packed = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}
@@ -307,7 +244,7 @@ class ObjectStorage(S3Storage):
         part_size: int,
         parameters: dict[str, Any],
     ) -> None:
-        target = {"Bucket": self.bucket_name, "Key": key}
+        target: dict[str, Any] = {"Bucket": self.bucket_name, "Key": key}
         upload = self.client.create_multipart_upload(**target, **parameters)
         target["UploadId"] = upload["UploadId"]
         parts: list[Any] = []
@@ -361,14 +298,6 @@ class ObjectStorage(S3Storage):
             raise S3UnavailableError(errno.EAGAIN, f"S3 fails: {status} {code}") from error
         text = f"S3 refuses {operation} in the bucket {self.bucket_name}: {status} {code}"
         raise S3Error(errno.EIO, text, key) from error
-
-
-@contextmanager
-def _configuration_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BotoCoreError, ValueError) as error:
-        raise ImproperlyConfigured(f"S3 cannot be used: {error}") from error
 
 
 def _http_date(text: str) -> datetime:

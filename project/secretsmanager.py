@@ -8,11 +8,11 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
 )
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from project import aws
 
@@ -62,7 +62,7 @@ def fetch(secret_id: str) -> dict[str, Any]:
     except NoCredentialsError:
         advice = "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or run with an instance role"
         raise SecretError(_sentence(secret_id, "there are no AWS credentials", advice)) from None
-    except (ConnectionError, HTTPClientError) as error:
+    except (NoConnectionError, HTTPClientError) as error:
         endpoint = _client().meta.endpoint_url
         reason = f"SecretsManager is out of reach at {endpoint} ({type(error).__name__})"
         raise SecretError(

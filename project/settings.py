@@ -99,10 +99,11 @@ CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
 
 # The bytes
 
-STORAGES = {
+BUCKET_NAME = _env.get("APP_BUCKET_NAME", "")
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "files.storage.ObjectStorage",
-        "OPTIONS": {"bucket_name": _env.get("APP_BUCKET_NAME", "")},
+        "OPTIONS": {"bucket_name": BUCKET_NAME},
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
@@ -172,9 +173,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
 if not DEBUG:  # with it, runserver serves the static files from where they are
-    STORAGES["staticfiles"] = {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-    }
+    STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
     MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
 
 LOGGING = {

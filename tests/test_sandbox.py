@@ -69,7 +69,13 @@ def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
         port = sock.getsockname()[1]
     environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
     with subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "sandbox", "--services=embedded", f"--port={port}"],
+        [
+            sys.executable,
+            str(ROOT / "manage.py"),
+            "sandbox",
+            "--services=embedded",
+            f"--port={port}",
+        ],
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -99,9 +105,7 @@ def browse(url, login, password):
         redirect=False,
     )
     assert answer.status == 302
-    cookies = "; ".join(
-        value.partition(";")[0] for value in answer.headers.getlist("Set-Cookie")
-    )
+    cookies = "; ".join(value.partition(";")[0] for value in answer.headers.getlist("Set-Cookie"))
     page = http.request("GET", url + "files/file/", headers={"Cookie": cookies}).data.decode()
     for key, _ in samples():
         assert key in page

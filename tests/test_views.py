@@ -92,9 +92,7 @@ def test_a_row_that_is_not_there_is_404(viewer):
     assert viewer.get(f"/files/{10**30}/").status_code == 404
 
 
-def test_an_object_that_is_gone_is_404_and_marked_until_it_is_back(
-    make_file, viewer, storage, put
-):
+def test_an_object_that_is_gone_is_404_and_marked_until_it_is_back(make_file, viewer, storage, put):
     file = make_file("a")
     storage.delete("a")
     assert viewer.get(f"/files/{file.pk}/").status_code == 404

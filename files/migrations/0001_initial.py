@@ -1,5 +1,7 @@
 """The table of the files, made anew or taken over from the original script."""
 
+from typing import Any
+
 import django.db.models.functions.datetime
 import django.db.models.lookups
 from django.core.management.base import CommandError
@@ -15,7 +17,9 @@ class CreateOrTakeOver(migrations.CreateModel):
     in one transaction, so an error changes nothing.
     """
 
-    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
         model = to_state.apps.get_model(app_label, self.name)
         with schema_editor.connection.cursor() as cursor:
             tables = schema_editor.connection.introspection.table_names(cursor)
@@ -32,7 +36,7 @@ class CreateOrTakeOver(migrations.CreateModel):
             schema_editor.add_constraint(model, constraint)
 
 
-def _refuse_unusable_keys(cursor):
+def _refuse_unusable_keys(cursor: Any) -> None:
     cursor.execute(
         """
         SELECT object_key, string_agg(id::text, ', ' ORDER BY id) FROM files
@@ -60,7 +64,7 @@ def _refuse_unusable_keys(cursor):
         )
 
 
-def _convert_columns(cursor):
+def _convert_columns(cursor: Any) -> None:
     cursor.execute(
         """
         ALTER TABLE files

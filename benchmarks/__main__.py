@@ -1,0 +1,31 @@
+"""`python -m benchmarks [NAME ...]`: measures both sides of each claim in one run.
+
+Every row is one way to do the same work; the last column is its ratio to the first row. The ways
+are run in turns, so that a noisy machine is noisy for all of them. Nothing is measured but on
+127.0.0.1, and everything ends by itself.
+"""
+
+import argparse
+import importlib
+import sys
+
+BENCHMARKS = {
+    "read_file": "a text as a whole process, beside the script and stock django-storages",
+    "open": "1 GiB through our open() and through django-storages as it comes",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=15, help="of each way, default: 15")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHMARKS):
+        sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}: {', '.join(BENCHMARKS)}.")
+    for name in options.names or BENCHMARKS:
+        print(f"\n{name}: {BENCHMARKS[name]}\n", flush=True)
+        importlib.import_module(f"benchmarks.bench_{name}").run(options.rounds)
+
+
+if __name__ == "__main__":
+    main()
