@@ -1,12 +1,20 @@
 """What the benchmarks share: running processes in turns, and printing the table."""
 
+import json
 import os
+import signal
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import boto3
+
+from project import services
 
 ROOT = Path(__file__).parent.parent
 MIB = 2**20
@@ -49,3 +57,47 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
+
+
+@contextmanager
+def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Start SeaweedFS, which checks signatures, as S3; yield the environment that points at it."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-weed-")))
+        identity = {
+            "name": "benchmark",
+            "credentials": [{"accessKey": "benchmark", "secretKey": "benchmark-secret"}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        names = ("master", "volume", "filer", "s3", "admin", "webdav")
+        ports = {name: services.free_port() for name in names}
+        services.start_server(
+            stack,
+            [
+                *(ROOT / ".venv" / "bin" / "weed", "mini", f"-dir={folder}", "-ip=127.0.0.1"),
+                *("-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}", "-admin.ui=false"),
+                *("-webdav=false", "-s3.port.iceberg=0"),
+                *(f"-{name}.port={port}" for name, port in ports.items()),
+            ],
+            signal.SIGINT,
+            cwd=folder,
+            env=services.clean_environ(),
+        )
+        found = environ | {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3']}",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": environ["AWS_ENDPOINT_URL"],
+            "AWS_ACCESS_KEY_ID": "benchmark",
+            "AWS_SECRET_ACCESS_KEY": "benchmark-secret",
+            "AWS_DEFAULT_REGION": environ["AWS_REGION"],
+        }
+        found.pop("PYTHONDONTWRITEBYTECODE", None)
+        client = boto3.client(
+            "s3",
+            endpoint_url=found["AWS_ENDPOINT_URL_S3"],
+            region_name=found["AWS_REGION"],
+            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
+        )
+        services.patiently(lambda: client.create_bucket(Bucket=found["APP_BUCKET_NAME"]))
+        yield found

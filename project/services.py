@@ -69,7 +69,7 @@ def running(
             raise ServicesError(f"{Path(error.cmd[0]).name} fails: {told}") from error
         except (OSError, TimeoutError) as error:
             raise ServicesError(f"The {kind} services do not start: {error}.") from error
-        yield _clean_environ() | _prepare(postgres, endpoint)
+        yield clean_environ() | _prepare(postgres, endpoint)
 
 
 def _choose(kind: Kind) -> tuple[Literal["containers", "embedded"], str]:
@@ -162,7 +162,7 @@ def _start_postgres(stack: ExitStack, folder: Path) -> _Postgres:
     if user:
         for path in (home, passwords):
             shutil.chown(path, user)
-    data, port = home / "data", _free_port()
+    data, port = home / "data", free_port()
     subprocess.run(
         [
             *(programs / "initdb", "-D", data, "-U", "files", "--pwfile", passwords),
@@ -180,7 +180,7 @@ def _start_postgres(stack: ExitStack, folder: Path) -> _Postgres:
         "fsync": "off",
         "max_connections": "100",
     }
-    _start(
+    start_server(
         stack,
         [
             *(programs / "postgres", "-D", data),
@@ -192,24 +192,24 @@ def _start_postgres(stack: ExitStack, folder: Path) -> _Postgres:
     )
     postgres = _Postgres("127.0.0.1", port, "files", password, "files")
     administration = postgres._replace(dbname="postgres")._asdict()
-    with _patiently(lambda: psycopg.connect(**administration, autocommit=True)) as connection:
+    with patiently(lambda: psycopg.connect(**administration, autocommit=True)) as connection:
         connection.execute("CREATE DATABASE files")
     return postgres
 
 
 def _start_moto(stack: ExitStack, folder: Path) -> str:
-    port = _free_port()
-    _start(
+    port = free_port()
+    start_server(
         stack,
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         signal.SIGTERM,
-        env=_clean_environ() | {"MOTO_PORT": str(port), "TMPDIR": str(folder)},
+        env=clean_environ() | {"MOTO_PORT": str(port), "TMPDIR": str(folder)},
         cwd=folder,
     )
     return f"http://127.0.0.1:{port}"
 
 
-def _start(
+def start_server(
     stack: ExitStack, command: Sequence[str | Path], end: signal.Signals, **options: Any
 ) -> None:
     server = subprocess.Popen(
@@ -250,7 +250,7 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
     )
     config = Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 1})
     s3 = session.client("s3", endpoint_url=endpoint, config=config)
-    _patiently(
+    patiently(
         lambda: s3.create_bucket(
             Bucket=variables["APP_BUCKET_NAME"],
             CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
@@ -263,7 +263,7 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
     return variables
 
 
-def _clean_environ() -> dict[str, str]:
+def clean_environ() -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if not name.startswith(("APP_", "AWS_"))
     }
@@ -279,13 +279,13 @@ def _folder_of(module: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
-def _patiently(action: Callable[[], Result], seconds: float = 60) -> Result:
+def patiently(action: Callable[[], Result], seconds: float = 60) -> Result:
     """Do what fails as long as a service is not up."""
     end = time.monotonic() + seconds
     while True:
