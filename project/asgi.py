@@ -3,12 +3,15 @@
 import os
 import sys
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 try:
+    if not settings.CONFIGURED:
+        raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
     application = get_asgi_application()
 except ImproperlyConfigured as error:
     sys.exit(f"project.asgi: {error}")
