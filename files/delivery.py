@@ -62,7 +62,7 @@ POLICY = "default-src 'none'; sandbox"
 # A browser's own player asks for the sound again, which a sandbox would forbid as another origin.
 MEDIA_POLICY = "default-src 'none'; media-src 'self'"
 
-_ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-\d{1,19})", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-\d{1,19})", re.ASCII | re.IGNORECASE)
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w.:-]+)?", re.ASCII)
 
 
@@ -197,15 +197,19 @@ def _conditions(headers: Mapping[str, str], etag: str) -> dict[str, str]:
         tags = [tag.removeprefix("W/") for tag in parse_etags(none_match)]
         if tags and tags != ["*"]:
             conditions["If-None-Match"] = etag if etag in tags else tags[0]
-    elif since := headers.get("If-Modified-Since"):
+    elif _is_date(since := headers.get("If-Modified-Since", "")):
         conditions["If-Modified-Since"] = since
     if match := headers.get("If-Match"):
         tags = parse_etags(match)
         if len(tags) == 1 and tags != ["*"]:
             conditions["If-Match"] = tags[0]
-    elif since := headers.get("If-Unmodified-Since"):
+    elif _is_date(since := headers.get("If-Unmodified-Since", "")):
         conditions["If-Unmodified-Since"] = since
     return conditions
+
+
+def _is_date(text: str) -> bool:
+    return parse_http_date_safe(text) is not None
 
 
 def _relay(

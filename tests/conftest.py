@@ -2,19 +2,25 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import django
 import pytest
+from django.core.signals import request_finished
+from django.db import close_old_connections
 
-from project import services
+from project import aws, services
+from tests.faults import STALL, FaultProxy
 
 ROOT = Path(__file__).parent.parent
 
@@ -171,3 +177,70 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def proxy(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Let the application read from S3 through a proxy that can break things."""
+    from files import s3
+
+    monkeypatch.setattr(s3, "READ_TIMEOUT", STALL / 4)
+    monkeypatch.setattr(s3, "_back_off", lambda attempt: None)
+    bucket = s3.Bucket(aws.session(), s3.client(), storage.bucket_name)
+    proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setattr(bucket, "_origin", f"http://{proxy.host}")
+    monkeypatch.setattr(bucket, "_host", proxy.host)
+    monkeypatch.setattr(s3, "bucket", lambda name: bucket)
+    yield proxy
+    bucket._http.close()
+    proxy.shutdown()
+    proxy.server_close()
+
+
+@contextmanager
+def closing(response: Any) -> Iterator[Any]:
+    """Close a response whose body nobody reads, but not the database connection of the test."""
+    try:
+        yield response
+    finally:
+        request_finished.disconnect(close_old_connections)
+        response.close()
+        request_finished.connect(close_old_connections)
+
+
+@pytest.fixture
+def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
+    """Start the production server, as configured, on the test database; return its address."""
+    with ExitStack() as stack:
+
+        def serve(*command: str, **environ: str) -> str:
+            from django.db import connection
+
+            port = services.free_port()
+            name = connection.settings_dict["NAME"]
+            default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
+            services.start_server(
+                stack,
+                [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
+                signal.SIGTERM,
+                cwd=ROOT,
+                env=os.environ | {"APP_DB_NAME": name} | environ,
+            )
+            wait_for(port)
+            return f"http://127.0.0.1:{port}"
+
+        yield serve
+
+
+def wait_for(port: int) -> None:
+    """Return when something listens on the port."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -8,6 +8,7 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 SETTINGS = (ROOT / "project" / "settings.py").read_text("utf-8")
+VARIABLES = sorted(set(re.findall(r'"(APP_[A-Z_]*[A-Z])"(?!: True)', SETTINGS)))
 COMMANDS = [
     path.stem
     for path in (ROOT / "files" / "management" / "commands").glob("*.py")
@@ -15,7 +16,9 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r'"(APP_[A-Z_]*[A-Z])"(?!: True)', SETTINGS))))
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r'"(APP_[A-Z_]*[A-Z])"(?!: True)', SETTINGS)))
+)
 def test_every_variable_is_in_the_readme(name):
     assert f"`{name}`" in README
 

@@ -1,11 +1,10 @@
 """`GET /files/<id>/`, in this process; test_delivery.py asks over HTTP."""
 
-import contextlib
-
 import pytest
 from django.contrib.auth.models import User
 
 from files.models import File
+from tests.conftest import closing
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +15,7 @@ def body(response):
 
 def headers(client, url):
     """Return the headers, and leave the body where it is."""
-    with contextlib.closing(client.get(url)) as response:
+    with closing(client.get(url)) as response:
         return response.headers
 
 

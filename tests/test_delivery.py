@@ -1,0 +1,556 @@
+"""Delivery: ranges and conditions, broken bodies, S3 out of reach, and who carries the bytes."""
+
+import http.client
+import logging
+import os
+import re
+import shutil
+import signal
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+import urllib3
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from files import delivery, s3
+from files.models import File
+from project import services
+from tests.conftest import ROOT, closing, wait_for
+from tests.faults import STALL
+
+pytestmark = pytest.mark.django_db
+
+DATA = bytes(range(251)) * 40
+OLD = "Mon, 01 Jan 2001 00:00:00 GMT"
+NEW = "Fri, 01 Jan 2100 00:00:00 GMT"
+
+
+@pytest.fixture
+def ask(make_file, viewer):
+    """Return what asks for a file of `DATA`, with `{etag}` and `{date}` filled in."""
+    file = make_file("a.txt", DATA)
+
+    def ask(method="GET", **headers):
+        stat = file.storage.stat("a.txt")
+        date = delivery_date(stat.modified_at)
+        filled = {
+            name.replace("_", "-"): value.format(etag=stat.etag, date=date)
+            for name, value in headers.items()
+        }
+        send = viewer.head if method == "HEAD" else viewer.get
+        with closing(send(f"/files/{file.pk}/", headers=filled)) as response:
+            data = b"".join(response.streaming_content) if response.streaming else response.content
+        return response, data
+
+    return ask
+
+
+def delivery_date(moment):
+    return moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first", "last"),
+    [
+        ("bytes=0-0", 0, 0),
+        ("bytes=10-19", 10, 19),
+        ("bytes=10-", 10, len(DATA) - 1),
+        ("bytes=-10", len(DATA) - 10, len(DATA) - 1),
+        (f"bytes=5-{10**15}", 5, len(DATA) - 1),
+        ("BYTES=1-2", 1, 2),
+    ],
+)
+def test_one_range_is_206(ask, wanted, first, last):
+    response, data = ask(Range=wanted)
+    assert (response.status_code, data) == (206, DATA[first : last + 1])
+    assert response.headers["Content-Range"] == f"bytes {first}-{last}/{len(DATA)}"
+    assert response.headers["Content-Length"] == str(last + 1 - first)
+    assert response.headers["Accept-Ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "bytes=0-1,5-6",
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes=-",
+        "bytes",
+        "lines=1-2",
+        "bytes=٣-٤",
+        "bytes=0-1" * 3,
+        "bytes=" + ",".join(f"{n}-{n}" for n in range(5000)),
+        f"bytes={'9' * 5000}-",
+    ],
+)
+def test_several_or_malformed_ranges_are_the_whole(ask, wanted):
+    response, data = ask(Range=wanted)
+    assert (response.status_code, data) == (200, DATA)
+    assert "Content-Range" not in response.headers
+
+
+@pytest.mark.parametrize("wanted", [f"bytes={len(DATA)}-", f"bytes={10**18}-{10**18 + 1}"])
+def test_a_range_beyond_the_end_is_416(ask, wanted):
+    response, data = ask(Range=wanted)
+    assert (response.status_code, data) == (416, b"")
+    assert response.headers["Content-Range"] == f"bytes */{len(DATA)}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"If_None_Match": "{etag}"}, 304),
+        ({"If_None_Match": "W/{etag}"}, 304),
+        ({"If_None_Match": "*"}, 304),
+        ({"If_None_Match": '"x", W/{etag}, "y"'}, 304),
+        ({"If_None_Match": '"x"'}, 200),
+        ({"If_None_Match": '"x", "y"'}, 200),
+        ({"If_None_Match": '"x"', "If_Modified_Since": NEW}, 200),
+        ({"If_None_Match": "{etag}", "If_Modified_Since": OLD}, 304),
+        ({"If_Modified_Since": "{date}"}, 304),
+        ({"If_Modified_Since": OLD}, 200),
+        ({"If_Modified_Since": "yesterday"}, 200),
+        ({"If_Match": "{etag}"}, 200),
+        ({"If_Match": "*"}, 200),
+        ({"If_Match": '"x", {etag}'}, 200),
+        ({"If_Match": '"x"'}, 412),
+        ({"If_Match": '"x", "y"'}, 412),
+        ({"If_Match": "W/{etag}"}, 412),
+        ({"If_Match": "{etag}", "If_Unmodified_Since": OLD}, 200),
+        ({"If_Unmodified_Since": "{date}"}, 200),
+        ({"If_Unmodified_Since": OLD}, 412),
+        ({"If_Match": '"x"', "If_None_Match": "{etag}"}, 412),
+        ({"Range": "bytes=0-1", "If_None_Match": "{etag}"}, 304),
+        ({"Range": "bytes=0-1", "If_Match": '"x"'}, 412),
+        ({"Range": "bytes=0-1", "If_Range": "{etag}"}, 206),
+        ({"Range": "bytes=0-1", "If_Range": "{date}"}, 206),
+        ({"Range": "bytes=0-1", "If_Range": '"x"'}, 200),
+        ({"Range": "bytes=0-1", "If_Range": "W/{etag}"}, 200),
+        ({"Range": "bytes=0-1", "If_Range": OLD}, 200),
+        ({"Range": f"bytes={len(DATA)}-", "If_Range": "{etag}"}, 416),
+        ({"Range": f"bytes={len(DATA)}-", "If_Range": '"x"'}, 200),
+        ({"If_Range": '"x"'}, 200),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions_are_judged_as_rfc_9110_says(ask, method, headers, status):
+    response, data = ask(method, **headers)
+    assert response.status_code == status
+    whole = {200: DATA, 206: DATA[:2]}.get(status, b"")
+    assert data == (whole if method == "GET" else b"")
+    if status in {200, 206, 304}:
+        assert response.headers["ETag"].strip('"')
+    if status in {200, 206}:
+        assert response.headers["Last-Modified"].endswith(" GMT")
+        assert response.headers["Content-Length"] == str(len(whole))
+    if status == 304:
+        assert "Content-Type" not in response.headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-9"}, {"If_None_Match": "{etag}"}])
+def test_head_is_get_without_the_body(ask, headers):
+    answers = [ask(method, **headers) for method in ("GET", "HEAD")]
+    (get, _), (head, data) = answers
+    assert data == b""
+    assert (head.status_code, dict(head.headers)) == (get.status_code, dict(get.headers))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_request_costs_one_select_and_one_call_of_the_same_method(
+    make_file, viewer, proxy, method
+):
+    file = make_file("a.txt", DATA)
+    proxy.requests.clear()
+    with (
+        CaptureQueriesContext(
+            connection,
+        ) as queries,
+        closing(viewer.generic(method, f"/files/{file.pk}/")),
+    ):
+        pass
+    assert len([query for query in queries if 'FROM "files"' in query["sql"]]) == 1
+    assert [sent for sent, headers in proxy.requests] == [method]
+
+
+def test_an_empty_object_is_delivered(make_file, viewer):
+    file = make_file("empty", b"")
+    response = viewer.get(f"/files/{file.pk}/")
+    assert (response.status_code, b"".join(response)) == (200, b"")
+    assert response.headers["Content-Length"] == "0"
+    assert viewer.get(f"/files/{file.pk}/", headers={"Range": "bytes=0-"}).status_code == 416
+
+
+def test_a_stored_encoding_and_an_archive_arrive_byte_for_byte(make_file, viewer):
+    packed = b"\x1f\x8b\x08 not really packed"
+    for key, parameters in (("a", {"ContentEncoding": "gzip"}), ("a.tar.gz", {})):
+        file = make_file(key, packed, **parameters)
+        response = viewer.get(f"/files/{file.pk}/")
+        assert b"".join(response) == packed
+        assert "Content-Encoding" not in response.headers
+
+
+# Broken bodies
+
+LARGE = bytes(range(253)) * 2800  # 700 kB, in several ranges and several pieces
+
+faults = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["reset", "short"]), st.integers(0, 300_000)),
+        st.tuples(st.just("status"), st.sampled_from([500, 503])),
+    ),
+    max_size=4,
+).filter(lambda faults: [kind for kind, _ in faults].count("status") < 3)  # a request gives up
+relaxed = hypothesis_settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+def large(make_file):
+    return make_file("large.bin", LARGE)
+
+
+@relaxed
+@given(faults=faults)
+def test_an_open_file_survives_faults_at_any_byte(large, proxy, faults):
+    proxy.faults[:] = faults[:2]  # a request gives up at the third refusal in a row
+    with large.open() as content:
+        assert content.read() == LARGE
+
+
+@relaxed
+@given(faults=faults)
+def test_a_response_survives_faults_at_any_byte(large, viewer, proxy, faults):
+    proxy.faults[:] = faults
+    response = viewer.get(f"/files/{large.pk}/")
+    assert b"".join(response) == LARGE
+
+
+@pytest.mark.parametrize("kind", ["reset", "short", "stall"])
+def test_a_range_that_breaks_is_continued_within_the_range(large, viewer, proxy, kind):
+    proxy.faults[:] = [(kind, 1000), ("status", 503), (kind, 0)]
+    response = viewer.get(f"/files/{large.pk}/", headers={"Range": "bytes=100-200099"})
+    assert b"".join(response) == LARGE[100:200_100]
+    continued = [headers.get("Range") for method, headers in proxy.requests]
+    assert continued[0] == "bytes=100-200099"
+    assert all(wanted.endswith("-200099") for wanted in continued)
+    assert all("If-Match" in headers for method, headers in proxy.requests[1:])
+
+
+def test_read_file_survives_faults(make_file, proxy, capfdbinary):
+    text = "grüße\n".encode() * 100_000
+    file = make_file("text", text)
+    proxy.faults[:] = [("reset", 1001), ("short", 7)]
+    call_command("read_file", file.pk)
+    assert capfdbinary.readouterr().out == text
+
+
+def test_a_body_that_breaks_on_and_on_is_given_up(large, proxy):
+    proxy.faults[:] = [("short", 10)] * 20
+    with large.open() as content, pytest.raises(s3.S3UnavailableError, match="broke 6 times"):
+        content.read()
+    assert len(proxy.requests) == 6
+
+
+def test_read_file_that_gives_up_leaves_no_file(large, proxy, tmp_path):
+    proxy.faults[:] = [("short", 10)] * 20
+    with pytest.raises(CommandError, match=f"File {large.pk}: The transfer broke"):
+        call_command("read_file", large.pk, raw=True, output=str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_replaced_meanwhile_breaks_the_transfer(large, viewer, proxy, put, serve):
+    proxy.faults[:] = [("call", 300_000)]
+    proxy.on_call = lambda: put("large.bin", b"other" * 140_000)
+    address = urlsplit(serve(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}"))
+    client = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    cookie = f"sessionid={viewer.cookies['sessionid'].value}"
+    client.request("GET", f"/files/{large.pk}/", headers={"Cookie": cookie})
+    answer = client.getresponse()
+    assert answer.status == 200
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answer.read()
+    assert LARGE.startswith(broken.value.partial)
+    client.close()
+
+
+def test_a_client_that_goes_away_ends_the_read_and_frees_the_connection(large, storage):
+    answer = storage.objects.request("GET", str(large))
+    body = iter(s3.Body(storage.objects, str(large), answer))
+    assert next(body)
+    body.close()  # as Django does when a client is gone
+    assert answer.raw.closed
+    assert answer.raw.connection is None
+
+
+def test_the_first_byte_comes_before_the_second_mib(make_file, viewer, proxy):
+    file = make_file("stalls", bytes(4 * 2**20))
+    proxy.faults[:] = [("stall", 2**20)]
+    with closing(viewer.get(f"/files/{file.pk}/")) as response:
+        start = time.monotonic()
+        assert next(iter(response.streaming_content)) == bytes(s3.CHUNK)
+        assert time.monotonic() - start < s3.READ_TIMEOUT
+
+
+# S3 that does not do its part
+
+
+def test_s3_that_throttles_for_a_moment_is_not_noticed(large, viewer, proxy):
+    proxy.faults[:] = [("status", 503), ("status", 500)]
+    response = viewer.get(f"/files/{large.pk}/")
+    assert b"".join(response) == LARGE
+
+
+def test_s3_that_throttles_on_is_503_with_retry_after(large, viewer, proxy, caplog):
+    proxy.faults[:] = [("status", 503)] * 9
+    response = viewer.get(f"/files/{large.pk}/")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert len(proxy.requests) == 3
+    assert "S3 fails at" in caplog.text
+
+
+def test_s3_out_of_reach_is_503(large, viewer, storage, monkeypatch):
+    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+    response = viewer.get(f"/files/{large.pk}/")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_access_denied_is_502_and_the_log_names_the_permission(large, viewer, proxy, caplog):
+    proxy.faults[:] = [("status", 403)]
+    with caplog.at_level(logging.ERROR):
+        response = viewer.get(f"/files/{large.pk}/")
+    assert response.status_code == 502
+    assert "allow s3:GetObject on it" in caplog.text
+
+
+def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
+    missing = s3.bucket("no-such-bucket-here")
+    monkeypatch.setattr(s3, "bucket", lambda name: missing)
+    assert viewer.get(f"/files/{large.pk}/").status_code == 502
+    assert File.objects.get().missing_at is None
+
+
+# Names
+
+
+def name_in(disposition):
+    """Return the name that a client reads (RFC 6266 section 4, RFC 8187 section 3.2)."""
+    kind, _, parameter = disposition.partition("; ")
+    assert kind in {"inline", "attachment"}
+    if parameter.startswith("filename*=utf-8''"):
+        return unquote(parameter.removeprefix("filename*=utf-8''"))
+    found = re.fullmatch(r'filename="((?:[^"\\]|\\.)*)"', parameter)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else parameter
+
+
+@given(key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@hypothesis_settings(deadline=None)
+def test_nothing_is_injected_by_a_name(key):
+    file = File(object_key=key, content_type="")
+    disposition = delivery.content_headers(file)["Content-Disposition"]
+    assert disposition.isascii()
+    assert disposition.isprintable()
+    assert name_in(disposition) == delivery.file_name(key)
+    assert len(delivery.file_name(key).encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("folder/a.txt", "a.txt"),
+        ("trail/", "trail"),
+        ("/", ""),
+        ('a"b\\c.txt', 'a"b\\c.txt'),
+        ("a\r\nX-Evil: 1\0", "a__X-Evil: 1_"),
+        ("gpj.\u202eexe", "gpj._exe"),
+        ("ü" * 512, "ü" * 127),
+        ("x" * 1000 + ".txt", "x" * 251 + ".txt"),
+    ],
+)
+def test_a_file_is_saved_under_the_last_part_of_its_key(key, name):
+    assert delivery.file_name(key) == name
+
+
+# Redirect
+
+
+@pytest.fixture
+def redirecting(settings):
+    settings.DELIVERY = "redirect"
+
+
+@pytest.mark.usefixtures("redirecting")
+@pytest.mark.parametrize("key", ["/root/ü b.txt", "a//b?c#d%25", "back\\slash", " x ", "tr/"])
+def test_redirect_leads_to_the_object_with_type_and_disposition(make_file, viewer, key):
+    file = make_file(key, b"text", ContentType="text/html")
+    response = viewer.get(f"/files/{file.pk}/?download")
+    assert response.status_code == 302
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    target = response.headers["Location"]
+    assert parse_qs(urlsplit(target).query)["X-Amz-Expires"] == ["60"]
+    answer = urllib3.request("GET", target)
+    expected = delivery.content_headers(file, attachment=True)
+    assert (answer.status, answer.data) == (200, b"text")
+    for name in ("Content-Type", "Content-Disposition"):
+        assert answer.headers[name] == expected[name]
+
+
+@pytest.mark.usefixtures("redirecting")
+def test_redirect_of_head_leads_to_what_answers_head(make_file, viewer):
+    response = viewer.head(f"/files/{make_file(data=b'text').pk}/")
+    answer = urllib3.request("HEAD", response.headers["Location"])
+    assert (answer.status, answer.headers["Content-Length"]) == (200, "4")
+
+
+@pytest.mark.usefixtures("redirecting")
+@pytest.mark.parametrize("key", ["a/../b", "./c", "..", "a/./b"])
+def test_redirect_streams_keys_that_clients_would_rewrite(make_file, viewer, key):
+    response = viewer.get(f"/files/{make_file(key, b'text').pk}/")
+    assert (response.status_code, b"".join(response)) == (200, b"text")
+
+
+@pytest.mark.parametrize("key", ["/root/text.txt", "a//b", "a/../b", "ünï/😀", "a+b c%25\n~*'()"])
+def test_a_presigned_url_has_the_signature_that_botocore_makes(storage, key, monkeypatch):
+    now = datetime.now(UTC).replace(tzinfo=None)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *a, **k: now)
+    monkeypatch.setattr(time, "gmtime", lambda: now.timetuple())
+    theirs = storage.client.generate_presigned_url(
+        "get_object",
+        Params={"Bucket": storage.bucket_name, "Key": key, "ResponseContentType": "text/plain"},
+        ExpiresIn=60,
+    )
+    ours = storage.url(key, {"response-content-type": "text/plain"}, expire=60)
+    assert parse_qs(urlsplit(ours).query) == parse_qs(urlsplit(theirs).query)
+    assert ours.partition("?")[0] == theirs.partition("?")[0]
+
+
+def test_accel_names_the_object_to_nginx_alone(make_file, viewer, settings):
+    settings.DELIVERY = "accel"
+    file = make_file("a/../b.html", b"text")
+    response = viewer.get(f"/files/{file.pk}/")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["X-Accel-Redirect"] == "/-/object"
+    assert response.headers["X-Object-URL"].startswith("http")
+
+
+# Servers
+
+
+def cookie(viewer):
+    return {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+
+
+ASGI = ["uvicorn", "project.asgi:application", "--port={port}", "--lifespan=off"]
+
+
+@pytest.mark.parametrize("command", [[], ASGI])
+def test_both_kinds_of_server_send_the_first_byte_before_they_have_the_last(
+    make_file, viewer, proxy, serve, command
+):
+    file = make_file("stalls", bytes(4 * 2**20))
+    url = serve(*command, AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
+    proxy.faults[:] = [("stall", 2**20 + 10)]
+    start = time.monotonic()
+    url = f"{url}/files/{file.pk}/"
+    answer = urllib3.request("GET", url, headers=cookie(viewer), preload_content=False)
+    assert answer.read(2**20) == bytes(2**20)
+    assert time.monotonic() - start < STALL
+    assert answer.read() == bytes(3 * 2**20)
+
+
+@pytest.fixture
+def nginx(serve, tmp_path):
+    """Start nginx with the project's configuration in front of the server; return its address."""
+    if not shutil.which("nginx"):
+        pytest.fail("This test needs nginx: apt-get install nginx-light")
+    with ExitStack() as stack:
+
+        def nginx(**environ):
+            upstream = serve(APP_DELIVERY="accel", **environ).removeprefix("http://")
+            port = services.free_port()
+            shipped = (ROOT / "nginx" / "files.conf").read_text("utf-8")
+            shipped = shipped.replace("127.0.0.1:8000", upstream)
+            shipped = shipped.replace("listen 80;", f"listen 127.0.0.1:{port};")
+            (tmp_path / "files.conf").write_text(shipped, "utf-8")
+            (tmp_path / "nginx.conf").write_text(
+                f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;"
+                f" events {{}} http {{ access_log off; include {tmp_path}/files.conf; }}"
+            )
+            os.chmod(tmp_path, 0o755)
+            command = ["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+            services.start_server(stack, command, signal.SIGTERM)
+            wait_for(port)
+            return f"http://127.0.0.1:{port}"
+
+        yield nginx
+
+
+@pytest.mark.parametrize("key", ["/root/ü b.txt", "a//b", "a/../b", "a%2Fb?c#d"])
+def test_nginx_carries_the_bytes_of_every_key(make_file, viewer, nginx, key):
+    file = make_file(key, DATA, ContentType="text/html")
+    answer = urllib3.request("GET", f"{nginx()}/files/{file.pk}/", headers=cookie(viewer))
+    assert (answer.status, answer.data) == (200, DATA)
+    expected = delivery.content_headers(file)
+    assert {name: answer.headers.get(name) for name in expected} == expected
+    assert answer.headers["ETag"] == file.etag
+    inner = {"X-Object-URL", "X-Accel-Redirect", "x-amz-id-2", "x-amz-request-id"}
+    assert not inner & set(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "data"),
+    [
+        ({"Range": "bytes=10-19"}, 206, DATA[10:20]),
+        ({"If-None-Match": "{etag}"}, 304, b""),
+        ({"If-Match": '"x"'}, 412, None),
+        ({"Range": f"bytes={len(DATA)}-"}, 416, None),
+    ],
+)
+def test_nginx_hands_range_and_conditions_on(make_file, viewer, nginx, headers, status, data):
+    file = make_file("a.txt", DATA)
+    headers = {name: value.format(etag=file.etag) for name, value in headers.items()}
+    url = f"{nginx()}/files/{file.pk}/"
+    answer = urllib3.request("GET", url, headers=headers | cookie(viewer))
+    assert answer.status == status
+    assert data in {None, answer.data}
+    assert b"<Error>" not in answer.data
+
+
+def test_nginx_sends_s3_no_cookie_and_answers_head(make_file, viewer, nginx, proxy):
+    file = make_file("a.txt", DATA)
+    url = nginx(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
+    proxy.requests.clear()
+    answer = urllib3.request("HEAD", f"{url}/files/{file.pk}/", headers=cookie(viewer))
+    assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(DATA)))
+    ((method, headers),) = proxy.requests
+    assert method == "HEAD"
+    assert "Cookie" not in headers
+
+
+@pytest.mark.parametrize(("upstream", "status"), [(404, 404), (403, 502), (500, 502), (503, 503)])
+def test_nginx_shows_no_error_document_of_s3(make_file, viewer, nginx, proxy, upstream, status):
+    file = make_file("gone")
+    url = nginx(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
+    proxy.faults[:] = [("status", upstream)]
+    answer = urllib3.request(
+        "GET", f"{url}/files/{file.pk}/", headers=cookie(viewer), retries=False
+    )
+    assert answer.status == status
+    assert answer.data.startswith(b"The content ")
+    assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
+
+
+def test_nginx_keeps_the_inner_address_to_itself(nginx):
+    assert urllib3.request("GET", f"{nginx()}/-/object").status == 404
