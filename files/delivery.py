@@ -220,6 +220,8 @@ def _relay(
         if value := answer.headers.get(name):
             headers[name] = value
     headers["Accept-Ranges"] = "bytes"
+    if answer.status == 304 and "ETag" not in headers:  # as RFC 9110 section 15.4.5 demands
+        headers["ETag"] = _conditions(request.headers, file.etag).get("If-None-Match", file.etag)
     if answer.status in {200, 206}:
         judged = get_conditional_response(
             request,

@@ -55,6 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.endheaders()
         answer = upstream.getresponse()
         body = answer.read()
+        upstream.close()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"connection", "date", "server", "transfer-encoding"}:
