@@ -12,6 +12,7 @@ import sys
 BENCHMARKS = {
     "read_file": "a text as a whole process, beside the script and stock django-storages",
     "open": "1 GiB through our open() and through django-storages as it comes",
+    "delivery": "objects over HTTP, beside the views that one writes first",
 }
 
 

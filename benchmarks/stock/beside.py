@@ -1,0 +1,5 @@
+"""The project's own settings, with the views that it is compared to: all else is the same."""
+
+from project.settings import *  # noqa: F403
+
+ROOT_URLCONF = "benchmarks.stock.urls"
