@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
 from django.core.files.base import File
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
@@ -279,7 +280,7 @@ class ObjectStorage(S3Storage):
             yield
         except ClientError as error:
             self._refuse(key, error)
-        except s3.NETWORK_ERRORS as error:
+        except (NoConnectionError, HTTPClientError) as error:
             endpoint = self.client.meta.endpoint_url
             text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"
             raise S3UnavailableError(errno.EHOSTUNREACH, text) from error

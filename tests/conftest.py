@@ -180,19 +180,41 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
 
 
 @pytest.fixture
-def proxy(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let the application read its bucket at another endpoint."""
+    from files import s3
+
+    buckets = []
+
+    def read_from(endpoint: str) -> None:
+        client = aws.session().client("s3", endpoint_url=endpoint, config=s3.CONFIG)
+        bucket = s3.Bucket(aws.session(), client, storage.bucket_name)
+        buckets.append(bucket)
+        monkeypatch.setattr(s3, "_back_off", lambda attempt: None)
+        monkeypatch.setattr(s3, "bucket", lambda name: bucket)
+
+    yield read_from
+    for bucket in buckets:
+        bucket._http.close()
+
+
+@pytest.fixture
+def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
+    """Return what puts S3 out of reach."""
+    return lambda: read_from("http://127.0.0.1:9")
+
+
+@pytest.fixture
+def proxy(
+    read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
     """Let the application read from S3 through a proxy that can break things."""
     from files import s3
 
     monkeypatch.setattr(s3, "READ_TIMEOUT", STALL / 4)
-    monkeypatch.setattr(s3, "_back_off", lambda attempt: None)
-    bucket = s3.Bucket(aws.session(), s3.client(), storage.bucket_name)
     proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
-    monkeypatch.setattr(bucket, "_origin", f"http://{proxy.host}")
-    monkeypatch.setattr(bucket, "_host", proxy.host)
-    monkeypatch.setattr(s3, "bucket", lambda name: bucket)
+    read_from(f"http://{proxy.host}")
     yield proxy
-    bucket._http.close()
     proxy.shutdown()
     proxy.server_close()
 

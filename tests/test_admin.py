@@ -50,9 +50,9 @@ def test_a_file_whose_object_is_gone_is_readable_and_says_so(admin_client, make_
     assert b"The object is missing from the bucket." in response.content
 
 
-def test_a_file_is_readable_with_s3_out_of_reach(admin_client, make_file, storage, monkeypatch):
+def test_a_file_is_readable_with_s3_out_of_reach(admin_client, make_file, unreachable):
     file = make_file("a.txt")
-    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+    unreachable()
     response = admin_client.get(f"{LIST}{file.pk}/change/")
     assert response.status_code == 200
     assert "S3 is out of reach" in messages(response)[0]
@@ -94,8 +94,8 @@ def test_a_key_that_is_too_long_is_refused(admin_client):
     assert "at most 1024 bytes" in response.content.decode()
 
 
-def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, storage, monkeypatch):
-    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, unreachable):
+    unreachable()
     response = upload(admin_client)
     assert "S3 is out of reach" in response.content.decode()
     assert not File.objects.exists()

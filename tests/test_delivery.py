@@ -320,8 +320,8 @@ def test_s3_that_throttles_on_is_503_with_retry_after(large, viewer, proxy, capl
     assert "S3 fails at" in caplog.text
 
 
-def test_s3_out_of_reach_is_503(large, viewer, storage, monkeypatch):
-    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+def test_s3_out_of_reach_is_503(large, viewer, unreachable):
+    unreachable()
     response = viewer.get(f"/files/{large.pk}/")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 

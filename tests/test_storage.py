@@ -306,9 +306,8 @@ def test_a_missing_bucket_is_not_a_missing_object():
     assert not isinstance(raised.value, FileNotFoundError)
 
 
-def test_s3_out_of_reach_is_said_so(monkeypatch):
-    storage = ObjectStorage(bucket_name="files")
-    monkeypatch.setattr(storage.objects, "_origin", "http://127.0.0.1:9")
+def test_s3_out_of_reach_is_said_so(storage, unreachable):
+    unreachable()
     with pytest.raises(S3UnavailableError, match=r"out of reach at http://127\.0\.0\.1:9"):
         storage.open("a").read()
 
