@@ -21,6 +21,7 @@ from typing import NamedTuple
 from benchmarks.measure import MIB, ROOT, process, table
 from project import services
 
+AT_ONCE = 16
 SMALL_ROUNDS, LARGE_ROUNDS = 7, 3  # at most
 SECONDS = 2  # of each load
 CONNECTIONS = 8
@@ -163,6 +164,7 @@ def run(rounds: int) -> None:
                 "boto3's iter_chunks": _way(f"chunks/{large}/", beside),
             },
         )
+        _at_once(cookie, _way(f"files/{large}/", ours["stream"]))
         our_time, boto3_time = json.loads(
             process([*manage, "shell", "-v0", "-c", PRESIGN], environ).output
         )
@@ -396,6 +398,17 @@ def _download(way: Way, cookie: str) -> tuple[float, ...]:
     size, total, first = map(float, output.split())
     assert size == SIZE, (way, size)
     return size / total / MIB, first, cpu, front_cpu, growth, disk()
+
+
+def _at_once(cookie: str, way: Way) -> None:
+    """Print how much memory the worker takes for `AT_ONCE` clients with 1 GiB each."""
+    curl = ["curl", "-sf", "-m120", "-o", os.devnull, "-H", cookie, way.address]
+    memory = _peak(way.servers, reset=True)
+    clients = [subprocess.Popen(curl) for _ in range(AT_ONCE)]
+    assert [client.wait() for client in clients] == [0] * AT_ONCE
+    growth = _peak(way.servers) - memory
+    each = growth / AT_ONCE
+    print(f"\n1 GiB to {AT_ONCE} clients at once: {growth:.0f} MiB of growth, {each:.1f} MiB each.")
 
 
 def _medians(
