@@ -35,8 +35,8 @@ from django.core.files.base import File
 from project import aws
 
 if TYPE_CHECKING:
-    from boto3.session import Session
     from botocore.credentials import Credentials
+    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT = 3  # seconds
@@ -103,7 +103,7 @@ def client() -> "S3Client":
 @cache
 def _client() -> "S3Client":
     with _configuration_errors():
-        return aws.session().client("s3", config=CONFIG)
+        return cast("S3Client", aws.session().create_client("s3", config=CONFIG))
 
 
 def bucket(name: str) -> "Bucket":
@@ -133,7 +133,7 @@ def _pool(session: "Session", origin: str) -> urllib3.HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": POOL,
         "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-        "ca_certs": get_cert_path(session._session.get_config_variable("ca_bundle") or True),
+        "ca_certs": get_cert_path(session.get_config_variable("ca_bundle") or True),
         "cert_reqs": "CERT_REQUIRED",
     }
     scheme = origin.partition("://")[0]

@@ -2,7 +2,7 @@
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.config import Config
 from botocore.exceptions import (
@@ -45,7 +45,8 @@ class SecretError(Exception):
 
 @cache
 def _client() -> "SecretsManagerClient":
-    return aws.session().client("secretsmanager", config=_CONFIG)
+    client = aws.session().create_client("secretsmanager", config=_CONFIG)
+    return cast("SecretsManagerClient", client)
 
 
 def fetch(secret_id: str) -> dict[str, Any]:

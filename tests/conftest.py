@@ -187,7 +187,7 @@ def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     buckets = []
 
     def read_from(endpoint: str) -> None:
-        client = aws.session().client("s3", endpoint_url=endpoint, config=s3.CONFIG)
+        client = aws.session().create_client("s3", endpoint_url=endpoint, config=s3.CONFIG)
         bucket = s3.Bucket(aws.session(), client, storage.bucket_name)
         buckets.append(bucket)
         monkeypatch.setattr(s3, "_back_off", lambda attempt: None)

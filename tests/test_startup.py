@@ -18,7 +18,7 @@ NOTHING = {name: None for name in os.environ if name.startswith("APP_")}
 @pytest.fixture
 def secret():
     """Make a secret; delete it afterwards."""
-    client = aws.session().client("secretsmanager")
+    client = aws.session().create_client("secretsmanager")
     made = []
 
     def secret(**value):
@@ -42,7 +42,7 @@ def fails(arguments, environ):
 
 
 def test_the_settings_of_this_run_come_from_the_secret():
-    client = aws.session().client("secretsmanager")
+    client = aws.session().create_client("secretsmanager")
     stored = client.get_secret_value(SecretId=os.environ["APP_DB_SECRET"])["SecretString"]
     assert settings.DATABASES["default"]["PASSWORD"] == json.loads(stored)["password"]
     assert not {"'", '"', "\\", "%", "@", " ", "ü"} - set(json.loads(stored)["password"])
