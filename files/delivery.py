@@ -10,6 +10,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -29,6 +30,8 @@ from files.models import File
 from files.s3 import S3Error, S3UnavailableError
 
 logger = logging.getLogger(__name__)
+
+_threads = ThreadPoolExecutor(s3.POOL, "s3")  # under ASGI; none starts before it is needed
 
 RETRY_AFTER = 5  # seconds
 PRESIGNED_FOR = 60  # seconds
@@ -119,7 +122,10 @@ def _content_type(file: File) -> str:
     """Return the type of the row, or one that the key suggests; never the object's own."""
     guessed, encoding = mimetypes.guess_type(str(file))
     content_type = file.content_type or (guessed if not encoding else None) or ""
-    return content_type if _CONTENT_TYPE.fullmatch(content_type) else "application/octet-stream"
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        return "application/octet-stream"
+    # Without a charset a browser guesses, by the language of its user.
+    return f"{content_type}; charset=utf-8" if content_type == "text/plain" else content_type
 
 
 def _is_rewritten_by_clients(key: str) -> bool:
@@ -229,19 +235,40 @@ def _relay(
             last_modified=parse_http_date_safe(headers.get("Last-Modified", "")),
             response=HttpResponse(headers=headers),
         )
-        if judged is not None and judged.status_code in {304, 412}:
+        if judged is not None and judged.status_code == 304:
+            answer.close()
+            return _not_modified(request, headers)
+        if judged is not None and judged.status_code == 412:
             answer.close()
             return judged
         return _content(request, file, answer, headers)
+    if answer.status == 304:
+        answer.close()
+        return _not_modified(request, headers)
     size = _size_beyond(answer, file) if answer.status == 416 else None
     answer.close()
     del headers["Content-Type"], headers["Content-Disposition"]
     response = HttpResponse(status=answer.status, headers=headers)
-    if answer.status == 304:
-        del response.headers["Content-Type"]
     if size is not None:
         response.headers["Content-Range"] = f"bytes */{size}"
     return response
+
+
+def _not_modified(request: HttpRequest, headers: Mapping[str, str]) -> HttpResponseBase:
+    """Answer without a Content-Length: a 304 may only have that of the 200 (RFC 9110 section 8.6).
+
+    Django's middleware would set 0 for any response that does not stream.
+    """
+    nothing = _no_pieces() if isinstance(request, ASGIRequest) else iter(())
+    response = StreamingHttpResponse(nothing, status=304, headers=dict(headers))
+    for name in ("Content-Type", "Content-Disposition"):
+        del response.headers[name]
+    return response
+
+
+async def _no_pieces() -> AsyncIterator[bytes]:
+    return
+    yield b""  # which makes it a generator
 
 
 def _size_beyond(answer: s3.Response, file: File) -> int:
@@ -268,9 +295,9 @@ def _content(
 
 async def _in_threads(body: s3.Body) -> AsyncIterator[bytes]:
     """Read without holding up the event loop: Django would read a plain iterator to its end."""
-    read = sync_to_async(body.read, thread_sensitive=False)
+    read = sync_to_async(body.read, thread_sensitive=False, executor=_threads)
     try:
         while data := await read(s3.CHUNK):
             yield data
     finally:
-        body.close()
+        _threads.submit(body.close)  # which waits for a read that is under way

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.fields.files import FieldFile
 from django.db.models.functions import Now
 from django.db.models.lookups import LessThanOrEqual
 from django.urls import reverse
@@ -42,13 +43,27 @@ def _is_new(file: Any) -> bool:
     return bool(file) and not file._committed
 
 
+class ObjectKey(FieldFile):
+    """The value of the field: the object's key, and where content has been assigned, that."""
+
+    def save(self, name: str, content: Any, save: bool = True) -> None:
+        """Write the object, and note in the row what S3 tells of it."""
+        super().save(name, content, save=False)
+        stat = cast("ObjectStorage", self.storage).stat(str(self))
+        for field, value in stat._asdict().items():
+            setattr(self.instance, field, value)
+        if save:
+            self.instance.save()
+
+
 class ObjectKeyField(models.FileField):
     """A file field of which the name is the object's key, exactly.
 
     A ``text`` column in the collation "C", whose order is the order of an S3 listing. When content
-    has been assigned, saving the row writes the object and fills in what S3 tells of it.
+    has been assigned, saving the row writes the object.
     """
 
+    attr_class = ObjectKey
     default_validators = [validate_object_key]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,15 +83,6 @@ class ObjectKeyField(models.FileField):
 
     def generate_filename(self, instance: models.Model | None, filename: str | Any) -> str:
         return str(filename)
-
-    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        content = getattr(model_instance, self.attname)
-        new = _is_new(content)
-        file = super().pre_save(model_instance, add)
-        if new:
-            for field, value in file.storage.stat(file.name)._asdict().items():
-                setattr(model_instance, field, value)
-        return file
 
 
 class File(models.Model):

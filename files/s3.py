@@ -87,6 +87,8 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back, or close it when there is more of the body."""
+        if self.raw.length_remaining == 0:  # as after HEAD and with 304
+            self.raw.drain_conn()
         self.raw.close()
         self.raw.release_conn()
 
@@ -198,25 +200,25 @@ class Bucket:
         return f"{self._origin}{path}?{encoded}&X-Amz-Signature={signature}"
 
     def request(self, method: str, key: str, headers: Mapping[str, str] | None = None) -> Response:
-        """Send one request and return its answer, of any status below 400, or 412, or 416.
+        """Send one request and return its answer: 200, 206, 304, 412 or 416.
 
         Failures that may pass are tried again, for less than 30 s in all. Raises FileNotFoundError,
         PermissionError, S3UnavailableError, S3Error.
         """
         end = time.monotonic() + LAST_ATTEMPT
         for attempt in itertools.count(1):
-            last = attempt == ATTEMPTS or time.monotonic() > end
             try:
                 response = self._send(method, key, headers or {})
             except NETWORK_ERRORS as error:
-                if last:
+                if attempt == ATTEMPTS or time.monotonic() > end:
                     text = f"S3 is out of reach at {self._origin} ({type(error).__name__})"
                     raise S3UnavailableError(errno.EHOSTUNREACH, text) from None
             except BotoCoreError as error:
                 raise PermissionError(errno.EACCES, str(error)) from error
             else:
-                if response.status < 400 or response.status in {412, 416}:
+                if response.status in {200, 206, 304, 412, 416}:
                     return response
+                last = attempt == ATTEMPTS or time.monotonic() > end
                 if response.status not in TRANSIENT or last:
                     self._refuse(method, key, response)
                 response.close()
@@ -462,6 +464,9 @@ class ObjectReader(io.RawIOBase):
             self.size()
             return False
         self._body = Body(self._bucket, self._key, response)
+        if self._body.position != self._position:
+            self._end_body()
+            raise S3Error(errno.EIO, "S3 sent other bytes than it was asked for", self._key)
         self._etag = response.headers.get("ETag")
         self._size = self._body.size
         self._window = min(2 * self._window, LAST_WINDOW)

@@ -38,6 +38,7 @@ MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
 MAX_PARTS = 10_000  # S3's limit for one upload
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
+SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
 
 logger = logging.getLogger(__name__)
@@ -174,18 +175,22 @@ class ObjectStorage(S3Storage):
 
         An object that is there is never overwritten, whoever wrote it and when: as with Django's
         other storages, a taken key gets a suffix. When this raises, there is no new object and no
-        open upload.
+        open upload. Raises FileExistsError where somebody was faster and the content cannot be read
+        again, or too often.
         """
         if name is None:
             name = content.name
         source = content if isinstance(content, File) else File(content, name)
-        while True:
+        for attempt in range(SAVES):
             key = self.get_available_name(name, max_length)
             try:
                 self.create(key, source)
-            except FileExistsError:  # somebody was faster
-                continue
-            return key
+            except FileExistsError:  # somebody was faster, or is writing just now
+                if attempt + 1 == SAVES or not source.seekable():
+                    raise
+            else:
+                return key
+        raise AssertionError("the last attempt returns or raises")
 
     def create(self, key: str, content: "File[Any]") -> None:
         """Write the content to the object `key`. Raises FileExistsError where there is one.

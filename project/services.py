@@ -233,6 +233,7 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "*"),  # a proxy would not find the services
         "APP_BUCKET_NAME": "files",
         "APP_DB_NAME": postgres.dbname,
         "APP_DB_USER": postgres.user,
@@ -248,7 +249,9 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
         aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         region_name=variables["AWS_REGION"],
     )
-    config = Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 1})
+    config = Config(
+        connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 1}, proxies={}
+    )
     s3 = session.client("s3", endpoint_url=endpoint, config=config)
     patiently(
         lambda: s3.create_bucket(
@@ -265,7 +268,9 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
 
 def clean_environ() -> dict[str, str]:
     return {
-        name: value for name, value in os.environ.items() if not name.startswith(("APP_", "AWS_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("APP_", "AWS_", "PG"))
     }
 
 

@@ -32,8 +32,8 @@ def _flag(name: str) -> bool:
     return value in {"true", "1", "yes"}
 
 
-def _number(name: str, default: int) -> int:
-    value = _env.get(name, str(default))
+def _number(name: str, default: str) -> int:
+    value = _env.get(name, default)
     if not value.isascii() or not value.isdigit():
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
     return int(value)
@@ -75,7 +75,7 @@ def _database() -> dict[str, Any]:
         "USER": found["APP_DB_USER"],
         "PASSWORD": secret["password"],
         "HOST": found["APP_DB_HOST"],
-        "PORT": _number("APP_DB_PORT", int(secret.get("port") or 5432)),
+        "PORT": _number("APP_DB_PORT", str(secret.get("port") or 5432)),
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 5},

@@ -34,6 +34,15 @@ def test_the_list_finds_a_part_of_a_key(admin_client):
     assert "reports/2024.csv" not in page
 
 
+@pytest.mark.parametrize("term", ["ünï", "ÜNÏ", "größe", "Größe ünï", "100%_", "\\"])
+def test_the_search_finds_any_part_in_any_case(admin_client, term):
+    File.objects.create(object_key="ünï/Größe 100%_\\.txt")
+    File.objects.create(object_key="other/1000.txt")
+    page = admin_client.get(LIST, {"q": term}).content.decode()
+    assert "ünï/Größe" in page
+    assert "other/1000.txt" not in page
+
+
 def test_a_file_has_a_link_to_its_content(admin_client, make_file):
     file = make_file("a.txt")
     page = admin_client.get(f"{LIST}{file.pk}/change/").content.decode()

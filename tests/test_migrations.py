@@ -88,6 +88,21 @@ def test_two_rows_of_one_key_stop_it_and_nothing_is_changed(script_table):
     assert columns() == before
 
 
+def test_on_a_database_without_django_it_makes_no_table_before_it_stops(script_table):
+    script_table("twice", "twice")
+    with connection.cursor() as cursor:
+        cursor.execute("create schema alone")
+        cursor.execute("create table alone.files as table files")
+        cursor.execute("set search_path to alone")
+        try:
+            with pytest.raises(CommandError, match="'twice' in the rows 1, 2"):
+                call_command("migrate", verbosity=0)
+            tables = connection.introspection.table_names(cursor)
+        finally:
+            cursor.execute("set search_path to public; drop schema alone cascade")
+    assert tables == ["files"]
+
+
 def test_an_impossible_key_stops_it(script_table):
     script_table("fine", "", "x" * 1025)
     with pytest.raises(CommandError, match=r"in the\s+rows 2, 3"):

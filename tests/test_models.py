@@ -64,6 +64,13 @@ def test_creating_a_file_writes_the_object_and_records_it(storage):
     assert row.read_text() == "text"
 
 
+def test_saving_the_field_records_the_object_too(storage):
+    file = File()
+    file.object_key.save("b.csv", ContentFile(b"a,b"))
+    row = File.objects.get()
+    assert (str(row), row.size, row.content_type) == ("b.csv", 3, "text/csv")
+
+
 def test_an_object_whose_row_cannot_be_saved_is_deleted_again(storage):
     File.objects.create(object_key="taken")
     with pytest.raises(IntegrityError), transaction.atomic():

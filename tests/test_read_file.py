@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from tests.conftest import ROOT, manage
 
@@ -78,6 +79,19 @@ def test_what_is_not_utf_8_names_byte_and_offset_and_leaves_no_file(
         " --raw prints the bytes, --encoding names what they are in."
     )
     assert os.listdir(tmp_path) == []
+
+
+def test_what_its_codec_refuses_is_one_sentence(make_file):
+    file = make_file(data=b"text without a mark")
+    with pytest.raises(CommandError, match="is not utf-16: UTF-16 stream does not start with BOM"):
+        call_command("read_file", file.pk, encoding="utf-16")
+
+
+def test_a_table_that_is_not_migrated_is_one_sentence(make_file):
+    with connection.cursor() as cursor:
+        cursor.execute("alter table files drop column size")
+    with pytest.raises(CommandError, match=r"run `manage\.py migrate`"):
+        call_command("read_file", "1")
 
 
 @pytest.mark.parametrize("id", [17, -1, 10**30])

@@ -55,6 +55,13 @@ def test_read_file_prints_the_text_and_nothing_else():
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_it_needs_nothing_and_minds_nothing_that_is_configured():
+    environ = {**NOTHING, "APP_BUCKET_NAME": "ours", "HTTP_PROXY": "http://127.0.0.1:9"}
+    done = manage("sandbox", "--services=embedded", "read_file", "1", environ=environ)
+    assert (done.stdout, done.returncode) == (next(samples())[1], 0)
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_the_status_is_that_of_the_command():
     done = sandbox("read_file", "1000")
     assert done.returncode == 1

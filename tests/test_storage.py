@@ -228,6 +228,25 @@ def test_eight_savers_of_one_name_lose_nothing(storage):
     assert all(storage.open(key).read() == bytes([number]) for key, number in keys)
 
 
+class Stream(io.BytesIO):
+    """Content that can be read once."""
+
+    def seekable(self):
+        return False
+
+
+def test_content_that_can_be_read_once_is_not_saved_empty_after_a_race(storage, put, monkeypatch):
+    monkeypatch.setattr(ObjectStorage, "exists", lambda self, name: False)
+    put("name", b"theirs")
+    with pytest.raises(FileExistsError):
+        storage.save("name", Stream(b"ours"))
+    assert [entry["Key"] for entry in listed(storage)] == ["name"]
+
+
+def listed(storage):
+    return storage.client.list_objects_v2(Bucket=storage.bucket_name).get("Contents", [])
+
+
 class Overtaken(io.BytesIO):
     """Content during whose upload somebody else writes the object."""
 

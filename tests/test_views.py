@@ -36,7 +36,7 @@ EXPECTED = {
     "Content-Disposition": "inline; filename*=utf-8''%C3%BC.txt",
     "Content-Length": "",
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Content-Type": "text/plain",
+    "Content-Type": "text/plain; charset=utf-8",
     "ETag": "",
     "X-Content-Type-Options": "nosniff",
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 
 from files.models import File
 
@@ -38,6 +38,8 @@ class Command(BaseCommand):
             file = File.objects.get(pk=id)
         except (File.DoesNotExist, OverflowError):
             raise CommandError(f"There is no file with the id {id}.") from None
+        except ProgrammingError as error:
+            raise CommandError("The table is not ours yet: run `manage.py migrate`.") from error
         except OperationalError as error:
             message = " ".join(str(error).split())
             raise CommandError(f"The database cannot be reached: {message}") from error
@@ -55,6 +57,8 @@ class Command(BaseCommand):
                 f"File {id} is not {encoding}: {error.reason}."
                 " --raw prints the bytes, --encoding names what they are in."
             ) from error
+        except UnicodeError as error:
+            raise CommandError(f"File {id} is not {encoding}: {error}.") from error
         except OSError as error:
             raise CommandError(f"File {id}: {_sentence(error)}.") from error
 
