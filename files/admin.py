@@ -18,7 +18,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files.models import File, validate_object_key
+from files.fields import validate_object_key
+from files.models import File
 
 logger = logging.getLogger(__name__)
 

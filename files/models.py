@@ -1,88 +1,41 @@
 """The catalogue: a row for each file."""
 
-from typing import TYPE_CHECKING, Any, cast
+import errno
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models.fields.files import FieldFile
-from django.db.models.functions import Now
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import LessThanOrEqual
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from files import s3
+from files.fields import MAX_KEY_LENGTH, ObjectKeyField, is_new, validate_object_key
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-
     from files.storage import ObjectStorage
 
-MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
+TRASH = ".trash/"  # where the content is kept that another one has replaced
+
+logger = logging.getLogger(__name__)
 
 
-def validate_object_key(value: object) -> None:
-    """Refuse what is no key: an empty one, more than 1,024 bytes, NUL, half a surrogate pair."""
-    key = str(value)
-    if "\0" in key:
-        raise ValidationError(_("PostgreSQL cannot keep a key with a NUL character."), "nul")
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError:
-        raise ValidationError(_("A key must be valid Unicode."), "unicode") from None
-    if not length:
-        raise ValidationError(_("A key must not be empty."), "empty")
-    if length > MAX_KEY_LENGTH:
-        text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
-        raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
+class FileQuerySet(models.QuerySet["File"]):
+    """Files, those in the trash among them."""
 
+    def live(self) -> Self:
+        """Return those that are not in the trash."""
+        return self.filter(deleted_at=None)
 
-def _is_new(file: Any) -> bool:
-    """Say whether content has been assigned that is not in S3 yet."""
-    return bool(file) and not file._committed
-
-
-class ObjectKey(FieldFile):
-    """The value of the field: the object's key, and where content has been assigned, that."""
-
-    def save(self, name: str, content: Any, save: bool = True) -> None:
-        """Write the object, and note in the row what S3 tells of it."""
-        super().save(name, content, save=False)
-        stat = cast("ObjectStorage", self.storage).stat(str(self))
-        for field, value in stat._asdict().items():
-            setattr(self.instance, field, value)
-        if save:
-            self.instance.save()
-
-
-class ObjectKeyField(models.FileField):
-    """A file field of which the name is the object's key, exactly.
-
-    A ``text`` column in the collation "C", whose order is the order of an S3 listing. When content
-    has been assigned, saving the row writes the object.
-    """
-
-    attr_class = ObjectKey
-    default_validators = [validate_object_key]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["max_length"] = None
-        super().__init__(*args, **kwargs)
-
-    def deconstruct(self) -> Any:
-        name, path, args, kwargs = super().deconstruct()
-        kwargs.pop("max_length", None)
-        return name, path, args, kwargs
-
-    def get_internal_type(self) -> str:
-        return "TextField"
-
-    def db_parameters(self, connection: "BaseDatabaseWrapper") -> Any:
-        return {**super().db_parameters(connection), "collation": "C"}
-
-    def generate_filename(self, instance: models.Model | None, filename: str | Any) -> str:
-        return str(filename)
+    def trashed(self) -> Self:
+        """Return those in the trash."""
+        return self.filter(deleted_at__isnull=False)
 
 
 class File(models.Model):
@@ -90,6 +43,9 @@ class File(models.Model):
 
     ``File.objects.create(object_key=ContentFile(data, name=key))`` writes a new object and its row;
     ``File.objects.create(object_key=key)`` makes a row for an object that is there.
+
+    What changes both follows one rule: a live row has its bytes, whatever stops in between. So an
+    object is made, and one that is no longer wanted is left, under a row in the trash.
     """
 
     object_key = ObjectKeyField(_("key"))
@@ -101,12 +57,56 @@ class File(models.Model):
     modified_at = models.DateTimeField(_("modified"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("added"), db_default=Now(), editable=False)
     missing_at = models.DateTimeField(_("missing since"), null=True, blank=True, editable=False)
+    deleted_at = models.DateTimeField(_("in the trash since"), null=True, editable=False)
+    # The key that the content had before another one took its place.
+    original_key = models.TextField(_("original key"), blank=True, db_default="", editable=False)
+    # The key up to its last slash, in the key's own order: what a folder is listed by.
+    folder = models.GeneratedField(
+        expression=models.Func(
+            models.F("object_key"),
+            models.Value("[^/]*$"),
+            models.Value(""),
+            function="regexp_replace",
+        ),
+        output_field=models.TextField(db_collation="C"),
+        db_persist=True,
+        verbose_name=_("folder"),
+    )
+
+    objects = FileQuerySet.as_manager()
 
     class Meta:
         db_table = "files"
         ordering = ["object_key"]
         verbose_name = _("file")
         verbose_name_plural = _("files")
+        permissions = [
+            ("replace_file", "Can replace the content of file"),
+            ("restore_file", "Can see and restore file in the trash"),
+            ("purge_file", "Can delete file permanently"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["folder", "object_key"],
+                condition=models.Q(deleted_at=None),
+                name="files_folder",
+            ),
+            models.Index(Coalesce("size", 0), "id", name="files_size"),
+            models.Index(Coalesce("modified_at", "created_at"), "id", name="files_modified"),
+            models.Index(
+                fields=["content_type"], opclasses=["varchar_pattern_ops"], name="files_type"
+            ),
+            models.Index(
+                fields=["object_key"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="files_trashed",
+            ),
+            models.Index(
+                fields=["object_key"],
+                condition=models.Q(missing_at__isnull=False),
+                name="files_missing",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["object_key"],
@@ -140,6 +140,11 @@ class File(models.Model):
         return reverse("files:content", args=[self.pk])
 
     @property
+    def name(self) -> str:
+        """The key, and in the trash the one that the content had before it was replaced."""
+        return self.original_key or str(self)
+
+    @property
     def storage(self) -> "ObjectStorage":
         """The storage, which writes."""
         return cast("ObjectStorage", self.object_key.storage)
@@ -164,11 +169,11 @@ class File(models.Model):
 
         An object that was written for a row which then cannot be saved is deleted again.
         """
-        new = _is_new(self.object_key)
+        new = is_new(self.object_key)
         try:
             super().save(*args, **kwargs)
         except BaseException:
-            if new and not _is_new(self.object_key):
+            if new and not is_new(self.object_key):
                 self.storage.delete(str(self))
             raise
 
@@ -192,12 +197,155 @@ class File(models.Model):
             self.missing_at = timezone.now() if missing else None
             type(self).objects.filter(pk=self.pk).update(missing_at=self.missing_at)
 
+    # What is done with the file
+
+    def trash(self) -> None:
+        """Put the file into the trash, where its object stays as it is."""
+        self._record(deleted_at=self.deleted_at or timezone.now())
+
+    def restore(self) -> None:
+        """Take the file out of the trash.
+
+        What had been replaced comes back to its key, or to one beside it where that is taken.
+        Raises FileNotFoundError where the object is gone, and what `rename` raises.
+        """
+        if self.original_key:
+            key = self.storage.get_available_name(self.original_key)
+            self._move(key, original_key="", deleted_at=None)
+        else:
+            with self._alone():
+                stat = self.storage.stat(str(self))
+                self._record(**stat._asdict(), missing_at=None, deleted_at=None)
+
+    def rename(self, key: str) -> None:
+        """Give the file another key, by a copy on S3's side.
+
+        Raises ValidationError for what is no key, FileExistsError for one that is taken,
+        ObjectChangedError when somebody else changes the file, and S3's errors.
+        """
+        validate_object_key(key)
+        if key != str(self):
+            self._move(key)
+
+    def replace(self, content: Any) -> None:
+        """Put another content under the key; the one that was there goes to the trash.
+
+        Raises ObjectChangedError when somebody else changes the file, and S3's errors.
+        """
+        with self.replacing() as etag:
+            if etag is None:
+                self.storage.create(str(self), content)
+            else:
+                self.storage.replace(str(self), content, etag)
+
+    @contextmanager
+    def replacing(self) -> Iterator[str | None]:
+        """Keep the content that there is in the trash while another one is written over it.
+
+        Yields the ETag of the object to be replaced, None where there is none.
+        """
+        with self._alone():
+            kept, etag = self._keep()
+            try:
+                yield etag
+            except BaseException:
+                if kept and self._is_still(etag):  # the write may have failed after it took effect
+                    kept.delete()
+                raise
+            stat = self.storage.stat(str(self))
+            self._record(**stat._asdict(), missing_at=None, deleted_at=None)
+
+    def _is_still(self, etag: str | None) -> bool:
+        try:
+            return self.storage.stat(str(self)).etag == etag
+        except OSError:
+            return False
+
+    def _keep(self) -> tuple["File | None", str | None]:
+        """Copy the content to the trash; return its row and the ETag."""
+        try:
+            etag = self.storage.stat(str(self)).etag
+        except FileNotFoundError:
+            return None, None
+        kept = _reserve(f"{TRASH}{uuid.uuid4().hex}", original_key=self.name)
+        with kept._alone():
+            kept._copy_from(self)
+        return kept, etag
+
+    def _move(self, key: str, **changes: Any) -> None:
+        """Copy under a row in the trash, exchange the keys of both rows, delete the old object."""
+        with self._alone():
+            copy = _reserve(key)
+            with copy._alone():
+                copy._copy_from(self)
+                with transaction.atomic(durable=True):
+                    File.objects.filter(pk=copy.pk).delete()
+                    left = self._give_way(copy, changes)
+        try:
+            left.delete()
+        except OSError as error:
+            logger.warning("%r stays in the trash: %s", str(left), error)
+
+    def _give_way(self, copy: "File", changes: dict[str, Any]) -> "File":
+        """Take over key and content of the copy; return a row in the trash for the old ones."""
+        old = str(self)
+        about = {name: getattr(copy, name) for name in ("size", "etag", "modified_at")}
+        self._record(object_key=str(copy), missing_at=None, **about, **changes)
+        return _reserve(old)
+
+    def _copy_from(self, file: "File") -> None:
+        """Copy the object of another file to the key of this row, which goes if that fails."""
+        try:
+            stat = self.storage.copy(str(file), str(self))
+        except BaseException:
+            File.objects.filter(pk=self.pk).delete()
+            raise
+        self._record(**stat._asdict())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else change key or object meanwhile; PostgreSQL ends that with the session."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('files', %s))", [self.pk])
+            (free,) = cursor.fetchone()
+            if not free:
+                raise _overtaken(str(self))
+            try:
+                if not File.objects.filter(pk=self.pk, object_key=str(self)).exists():
+                    raise _overtaken(str(self))
+                yield
+            finally:
+                cursor.execute(
+                    "SELECT pg_advisory_unlock(hashtextextended('files', %s))", [self.pk]
+                )
+
+    def _record(self, **values: Any) -> None:
+        """Write columns of this row, and nothing else."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        File.objects.filter(pk=self.pk).update(**values)
+
     def delete(
         self, using: str | None = None, keep_parents: bool = False
     ) -> tuple[int, dict[str, int]]:
-        """Delete the object and then the row.
+        """Delete the object and then the row, for good.
 
         What stops in between leaves a row whose object is missing, and deleting it again ends it.
+        Raises ObjectChangedError when somebody else changes the file.
         """
-        self.storage.delete(str(self))
-        return super().delete(using=using, keep_parents=keep_parents)
+        with self._alone():
+            self.storage.delete(str(self))
+            return super().delete(using=using, keep_parents=keep_parents)
+
+
+def _reserve(key: str, **values: Any) -> File:
+    """Make a row in the trash, which holds the key. Raises FileExistsError where it is taken."""
+    try:
+        with transaction.atomic():
+            return File.objects.create(object_key=key, deleted_at=timezone.now(), **values)
+    except IntegrityError:
+        raise FileExistsError(errno.EEXIST, "There is a file of this key", key) from None
+
+
+def _overtaken(key: str) -> s3.ObjectChangedError:
+    return s3.ObjectChangedError(errno.ESTALE, "Somebody else is changing the file", key)

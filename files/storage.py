@@ -1,16 +1,16 @@
 """The storage: exact keys, reads by ranges, writes that never overwrite. Knows no model."""
 
 import errno
-import logging
-import math
 import mimetypes
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
@@ -20,6 +20,7 @@ from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
 from files import s3
+from files.multipart import MultipartUpload, part_size
 from files.s3 import ObjectChangedError, ObjectFile, S3Error, S3UnavailableError
 
 if TYPE_CHECKING:
@@ -36,12 +37,24 @@ __all__ = [
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
-MAX_PARTS = 10_000  # S3's limit for one upload
+COPY_PART_SIZE = 512 * MIB  # at most 5 GiB, S3's limit
+COPIES = 8  # parts that are copied at a time
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
+NEW = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
 
-logger = logging.getLogger(__name__)
+# What a copy takes over of its original, beside the bytes.
+COPIED = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "Metadata",
+    "StorageClass",
+)
 
 
 class ObjectStat(NamedTuple):
@@ -198,31 +211,92 @@ class ObjectStorage(S3Storage):
         A small object goes up in one request, a large one in parts, with one of them in memory.
         Both are conditional writes (``If-None-Match: *``), so that of many writers one succeeds.
         """
+        self._write(key, content, NEW)
+
+    def replace(self, key: str, content: "File[Any]", etag: str) -> None:
+        """Write the content over the object `key`, as long as that has this ETag.
+
+        Raises ObjectChangedError when it has another one, FileNotFoundError when it is gone.
+        """
+        self._write(key, content, {"IfMatch": etag})
+
+    def _write(self, key: str, content: "File[Any]", condition: dict[str, str]) -> None:
         if content.seekable():
             content.seek(0)
-        part_size = max(PART_SIZE, math.ceil(_length(content) / MAX_PARTS))
+        size = part_size(_length(content), PART_SIZE)
         parameters = self._get_write_parameters(key, content)
+        first = _read_part(content, size)
+        with self._marking(key, parameters, condition):
+            if len(first) < size:
+                self._put(key, first, **parameters, **condition)
+                return
+            with self._begin(key, **parameters) as upload:
+                parts: list[Any] = []
+                data = first
+                while data:
+                    parts.append(upload.put(len(parts) + 1, data))
+                    data = _read_part(content, size)
+                upload.complete(parts, **condition)
+
+    def copy(self, source: str, target: str) -> ObjectStat:
+        """Copy an object on S3's side to a new key; return what S3 tells of the copy.
+
+        Type, metadata and tags go with it. Raises FileExistsError where the target is there,
+        ObjectChangedError when the source is replaced meanwhile. It goes in parts at any size: the
+        completion of an upload is a conditional write on all S3 servers, CopyObject not yet.
+        """
+        if self.exists(target):
+            raise FileExistsError(errno.EEXIST, "There is an object of this key", target)
+        with self._boundary(source):
+            head = self.client.head_object(Bucket=self.bucket_name, Key=source)
+            parameters = {name: head[name] for name in COPIED if name in head}  # type: ignore[literal-required]
+            if head.get("TagCount"):
+                parameters["Tagging"] = self._tags(source)
+        size, etag = head["ContentLength"], head["ETag"]
+        step = part_size(size, COPY_PART_SIZE)
+        extents = [(first, min(first + step, size) - 1) for first in range(0, size, step)]
+        with self._marking(target, parameters, NEW):
+            if not extents:  # an upload has one part at least, and a copied part one byte
+                self._put(target, b"", **parameters, **NEW)
+                return self.stat(target)
+            with (
+                self._begin(target, **parameters) as upload,
+                ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
+            ):
+                copies = [
+                    pool.submit(upload.copy, number, source, etag, extent)
+                    for number, extent in enumerate(extents, start=1)
+                ]
+                upload.complete([copy.result() for copy in copies], **NEW)
+        return self.stat(target)
+
+    @contextmanager
+    def _marking(
+        self, key: str, parameters: dict[str, Any], condition: Mapping[str, str]
+    ) -> Iterator[None]:
+        """Mark the object that is written inside, and know it again when the answer was lost."""
         mark = uuid.uuid4().hex
         parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: mark}
-        first = _read_part(content, part_size)
         try:
-            with self._boundary(key):
-                if len(first) < part_size:
-                    self._put(key, first, parameters)
-                else:
-                    self._put_parts(key, first, content, part_size, parameters)
+            with self._boundary(key, condition):
+                yield
         except (FileExistsError, S3Error):
             # The answer may have been lost on its way, and the write repeated: then it is ours.
-            if not self._is_marked(key, mark):
+            if not self.is_marked(key, mark):
                 raise
 
-    def _is_marked(self, key: str, mark: str) -> bool:
+    def is_marked(self, key: str, mark: str) -> bool:
+        """Say whether the object carries the mark of this very write."""
         try:
             response = self.objects.request("HEAD", key)
         except OSError:
             return False
         response.close()
         return response.headers.get(f"x-amz-meta-{WRITE_MARK}") == mark
+
+    def _tags(self, key: str) -> str:
+        tags = self.client.get_object_tagging(Bucket=self.bucket_name, Key=key)["TagSet"]
+        return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
 
     def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
@@ -237,39 +311,11 @@ class ObjectStorage(S3Storage):
             )
         return parameters
 
-    def _put(self, key: str, data: bytes, parameters: dict[str, Any]) -> None:
-        self.client.put_object(
-            Bucket=self.bucket_name, Key=key, Body=data, IfNoneMatch="*", **parameters
-        )
+    def _put(self, key: str, data: bytes, **parameters: Any) -> None:
+        self.client.put_object(Bucket=self.bucket_name, Key=key, Body=data, **parameters)
 
-    def _put_parts(
-        self,
-        key: str,
-        first: bytes,
-        content: "File[Any]",
-        part_size: int,
-        parameters: dict[str, Any],
-    ) -> None:
-        target: dict[str, Any] = {"Bucket": self.bucket_name, "Key": key}
-        upload = self.client.create_multipart_upload(**target, **parameters)
-        target["UploadId"] = upload["UploadId"]
-        parts: list[Any] = []
-        data = first
-        try:
-            while data:
-                number = len(parts) + 1
-                part = self.client.upload_part(**target, PartNumber=number, Body=data)
-                parts.append({"PartNumber": number, "ETag": part["ETag"]})
-                data = _read_part(content, part_size)
-            self.client.complete_multipart_upload(
-                **target, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-            )
-        except BaseException:
-            try:
-                self.client.abort_multipart_upload(**target)
-            except (BotoCoreError, ClientError) as error:
-                logger.warning("The upload %s of %r stays open: %s", target["UploadId"], key, error)
-            raise
+    def _begin(self, key: str, **parameters: Any) -> MultipartUpload:
+        return MultipartUpload.begin(self.client, self.bucket_name, key, **parameters)
 
     def delete(self, name: str) -> None:
         """Delete the object; it is no error when there is none."""
@@ -279,12 +325,12 @@ class ObjectStorage(S3Storage):
     # S3's errors
 
     @contextmanager
-    def _boundary(self, key: str) -> Iterator[None]:
+    def _boundary(self, key: str, condition: Mapping[str, str] = NEW) -> Iterator[None]:
         """Raise Python's own errors for boto3's."""
         try:
             yield
         except ClientError as error:
-            self._refuse(key, error)
+            self._refuse(key, condition, error)
         except (NoConnectionError, HTTPClientError) as error:
             endpoint = self.client.meta.endpoint_url
             text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"
@@ -292,11 +338,19 @@ class ObjectStorage(S3Storage):
         except BotoCoreError as error:
             raise S3Error(errno.EIO, str(error), key) from error
 
-    def _refuse(self, key: str, error: ClientError) -> NoReturn:
+    def _refuse(self, key: str, condition: Mapping[str, str], error: ClientError) -> NoReturn:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code, operation = error.response["Error"]["Code"], error.operation_name
         if status in {409, 412} and code in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            raise FileExistsError(errno.EEXIST, "There is an object of this key", key) from error
+            if condition is NEW and operation != "UploadPartCopy":
+                text = "There is an object of this key"
+                raise FileExistsError(errno.EEXIST, text, key) from error
+            raise ObjectChangedError(
+                errno.ESTALE, "The object has changed meanwhile", key
+            ) from error
+        if status == 404 and code in {"NoSuchKey", "404"}:
+            text = f"There is no such object in the bucket {self.bucket_name}"
+            raise FileNotFoundError(errno.ENOENT, text, key) from error
         if status == 403:
             text = f"S3 refuses {operation} ({code}): allow it to the role of this process"
             raise PermissionError(errno.EACCES, text, key) from error

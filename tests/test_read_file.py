@@ -83,7 +83,7 @@ def test_what_is_not_utf_8_names_byte_and_offset_and_leaves_no_file(
 
 def test_what_its_codec_refuses_is_one_sentence(make_file):
     file = make_file(data=b"text without a mark")
-    with pytest.raises(CommandError, match="is not utf-16: .*tream does not start with BOM"):
+    with pytest.raises(CommandError, match=r"is not utf-16: .*tream does not start with BOM"):
         call_command("read_file", file.pk, encoding="utf-16")
 
 

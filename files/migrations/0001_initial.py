@@ -6,7 +6,7 @@ import django.db.models.functions.datetime
 import django.db.models.lookups
 from django.db import migrations, models
 
-import files.models
+import files.fields
 from files import takeover
 
 
@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("object_key", files.models.ObjectKeyField(upload_to="", verbose_name="key")),
+                ("object_key", files.fields.ObjectKeyField(upload_to="", verbose_name="key")),
                 (
                     "size",
                     models.BigIntegerField(

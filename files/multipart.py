@@ -1,0 +1,87 @@
+"""Uploads in parts, of which nothing shows before they are completed."""
+
+import logging
+from typing import TYPE_CHECKING, Any, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+MAX_PARTS = 10_000  # S3's limit for one upload
+
+logger = logging.getLogger(__name__)
+
+
+def part_size(size: int, least: int) -> int:
+    """Return how large the parts of `size` bytes must be, `least` bytes or more."""
+    return max(least, -(-size // MAX_PARTS))
+
+
+class MultipartUpload:
+    """One of S3's multipart uploads. As a context manager it is aborted by what fails inside.
+
+    A part is put or copied by its number, from 1 on; each method raises what boto3 raises.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
+        self._client = client
+        self.id = upload_id
+        self._target: Any = {"Bucket": bucket, "Key": key, "UploadId": upload_id}
+
+    @classmethod
+    def begin(cls, client: "S3Client", bucket: str, key: str, **parameters: Any) -> Self:
+        """Begin an upload to the object `key`, with its type and metadata as `parameters`."""
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key, **parameters)
+        return cls(client, bucket, key, upload["UploadId"])
+
+    def put(self, number: int, data: bytes) -> "CompletedPartTypeDef":
+        """Send a part: at least 5 MiB, but for the last one."""
+        part = self._client.upload_part(**self._target, PartNumber=number, Body=data)
+        return {"PartNumber": number, "ETag": part["ETag"]}
+
+    def copy(
+        self, number: int, source: str, etag: str, extent: tuple[int, int]
+    ) -> "CompletedPartTypeDef":
+        """Copy first to last byte of another object of the bucket, if it still has that ETag."""
+        part = self._client.upload_part_copy(
+            **self._target,
+            PartNumber=number,
+            CopySource={"Bucket": self._target["Bucket"], "Key": source},
+            CopySourceIfMatch=etag,
+            CopySourceRange=f"bytes={extent[0]}-{extent[1]}",
+        )
+        return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
+
+    def parts(self) -> "list[CompletedPartTypeDef]":
+        """Return the parts that S3 has."""
+        pages = self._client.get_paginator("list_parts").paginate(**self._target)
+        names = ("PartNumber", "ETag", "ChecksumSHA256")
+        return [
+            {name: part[name] for name in names if name in part}  # type: ignore[misc,literal-required]
+            for page in pages
+            for part in page.get("Parts", ())
+        ]
+
+    def complete(self, parts: "list[CompletedPartTypeDef]", **condition: Any) -> None:
+        """Make the object of the parts, under a condition such as ``IfNoneMatch="*"``."""
+        self._client.complete_multipart_upload(
+            **self._target, MultipartUpload={"Parts": parts}, **condition
+        )
+
+    def abort(self) -> None:
+        """Throw the parts away. What fails here is logged: the upload is over for its user."""
+        try:
+            self._client.abort_multipart_upload(**self._target)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning(
+                "The upload %s of %r stays open: %s", self.id, self._target["Key"], error
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        if kind is not None:
+            self.abort()
