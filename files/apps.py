@@ -3,9 +3,10 @@
 import gc
 
 from django.apps import AppConfig
+from django.core.checks import register
 from django.db.models.signals import pre_migrate
 
-from files import takeover
+from files import checks, takeover
 
 
 class FilesConfig(AppConfig):
@@ -14,11 +15,12 @@ class FilesConfig(AppConfig):
     name = "files"
 
     def ready(self) -> None:
-        """Watch over `migrate`, and keep the garbage collector from all that the start has made.
+        """Watch over `migrate` and `check`; keep the garbage collector from what the start has made.
 
         None of it is garbage, but looking takes a third of a short command's time, and writes to
         memory that processes could share.
         """
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
+        register(checks.bucket_takes_uploads, "files", deploy=True)
         gc.freeze()
         gc.enable()

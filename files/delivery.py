@@ -9,8 +9,9 @@ import mimetypes
 import posixpath
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -88,13 +89,13 @@ def respond(request: HttpRequest, file: File) -> HttpResponseBase:
 
 def content_headers(file: File, *, attachment: bool = False) -> dict[str, str]:
     """Return type, disposition and the headers that keep a browser from running the content."""
-    content_type = _content_type(file)
-    kind = content_type.partition(";")[0].lower()
+    sent = content_type(file)
+    kind = sent.partition(";")[0].lower()
     inline = not attachment and kind in INLINE
     is_media = inline and kind.startswith(("audio/", "video/"))
-    disposition = content_disposition_header(not inline, file_name(str(file)))
+    disposition = content_disposition_header(not inline, file_name(file.name))
     return {
-        "Content-Type": content_type,
+        "Content-Type": sent,
         "Content-Disposition": disposition or "inline",
         "Cache-Control": "private",
         "Content-Security-Policy": MEDIA_POLICY if is_media else POLICY,
@@ -118,14 +119,14 @@ def file_name(key: str) -> str:
     return stem.encode()[:room].decode(errors="ignore") + extension
 
 
-def _content_type(file: File) -> str:
+def content_type(file: File) -> str:
     """Return the type of the row, or one that the key suggests; never the object's own."""
-    guessed, encoding = mimetypes.guess_type(str(file))
-    content_type = file.content_type or (guessed if not encoding else None) or ""
-    if not _CONTENT_TYPE.fullmatch(content_type):
+    guessed, encoding = mimetypes.guess_type(file.name)
+    found = file.content_type or (guessed if not encoding else None) or ""
+    if not _CONTENT_TYPE.fullmatch(found):
         return "application/octet-stream"
     # Without a charset a browser guesses, by the language of its user.
-    return f"{content_type}; charset=utf-8" if content_type == "text/plain" else content_type
+    return f"{found}; charset=utf-8" if found == "text/plain" else found
 
 
 def _is_rewritten_by_clients(key: str) -> bool:
@@ -283,21 +284,23 @@ def _content(
     headers["Content-Length"] = answer.headers["Content-Length"]
     if answer.status == 206:
         headers["Content-Range"] = answer.headers["Content-Range"]
-    body: Iterable[bytes] | AsyncIterator[bytes]
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)
     body = s3.Body(file.bucket, str(file), answer)
+    content: Iterable[bytes] | AsyncIterator[bytes] = body
     if isinstance(request, ASGIRequest):
-        body = _in_threads(body)
-    return StreamingHttpResponse(body, status=answer.status, headers=headers)
+        content = in_threads(partial(body.read, s3.CHUNK), body.close)
+    return StreamingHttpResponse(content, status=answer.status, headers=headers)
 
 
-async def _in_threads(body: s3.Body) -> AsyncIterator[bytes]:
+async def in_threads(
+    read: Callable[[], bytes], close: Callable[[], None], threads: ThreadPoolExecutor = _threads
+) -> AsyncIterator[bytes]:
     """Read without holding up the event loop: Django would read a plain iterator to its end."""
-    read = sync_to_async(body.read, thread_sensitive=False, executor=_threads)
+    read_in_thread = sync_to_async(read, thread_sensitive=False, executor=threads)
     try:
-        while data := await read(s3.CHUNK):
+        while data := await read_in_thread():
             yield data
     finally:
-        _threads.submit(body.close)  # which waits for a read that is under way
+        threads.submit(close)  # which waits for a read that is under way

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import posixpath
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,9 @@ class File(models.Model):
     missing_at = models.DateTimeField(_("missing since"), null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(_("in the trash since"), null=True, editable=False)
     # The key that the content had before another one took its place.
-    original_key = models.TextField(_("original key"), blank=True, db_default="", editable=False)
+    original_key = models.TextField(
+        _("original key"), blank=True, default="", db_default="", editable=False
+    )
     # The key up to its last slash, in the key's own order: what a folder is listed by.
     folder = models.GeneratedField(
         expression=models.Func(
@@ -210,8 +213,7 @@ class File(models.Model):
         Raises FileNotFoundError where the object is gone, and what `rename` raises.
         """
         if self.original_key:
-            key = self.storage.get_available_name(self.original_key)
-            self._move(key, original_key="", deleted_at=None)
+            self._move(_free_key(self.storage, self.original_key), original_key="", deleted_at=None)
         else:
             with self._alone():
                 stat = self.storage.stat(str(self))
@@ -248,12 +250,20 @@ class File(models.Model):
             kept, etag = self._keep()
             try:
                 yield etag
-            except BaseException:
-                if kept and self._is_still(etag):  # the write may have failed after it took effect
-                    kept.delete()
+            except BaseException as error:
+                # Any other write may have failed after it took effect.
+                refused = isinstance(error, s3.ObjectChangedError)
+                if kept and (refused or self._is_still(etag)):
+                    kept._discard()
                 raise
             stat = self.storage.stat(str(self))
             self._record(**stat._asdict(), missing_at=None, deleted_at=None)
+
+    def _is_gone(self) -> bool:
+        try:
+            return not self.storage.exists(str(self))
+        except OSError:
+            return False
 
     def _is_still(self, etag: str | None) -> bool:
         try:
@@ -267,7 +277,8 @@ class File(models.Model):
             etag = self.storage.stat(str(self)).etag
         except FileNotFoundError:
             return None, None
-        kept = _reserve(f"{TRASH}{uuid.uuid4().hex}", original_key=self.name)
+        with transaction.atomic(durable=True):
+            kept = _reserve(f"{TRASH}{uuid.uuid4().hex}", original_key=self.name)
         with kept._alone():
             kept._copy_from(self)
         return kept, etag
@@ -275,49 +286,58 @@ class File(models.Model):
     def _move(self, key: str, **changes: Any) -> None:
         """Copy under a row in the trash, exchange the keys of both rows, delete the old object."""
         with self._alone():
-            copy = _reserve(key)
+            with transaction.atomic(durable=True):
+                copy = _reserve(key)
             with copy._alone():
                 copy._copy_from(self)
                 with transaction.atomic(durable=True):
                     File.objects.filter(pk=copy.pk).delete()
                     left = self._give_way(copy, changes)
+        left._discard()
+
+    def _discard(self) -> None:
+        """Delete what nobody needs, or leave it in the trash where S3 does not."""
         try:
-            left.delete()
+            self.delete()
         except OSError as error:
-            logger.warning("%r stays in the trash: %s", str(left), error)
+            logger.warning("%r stays in the trash: %s", str(self), error)
 
     def _give_way(self, copy: "File", changes: dict[str, Any]) -> "File":
         """Take over key and content of the copy; return a row in the trash for the old ones."""
         old = str(self)
-        about = {name: getattr(copy, name) for name in ("size", "etag", "modified_at")}
+        names = ("size", "content_type", "etag", "modified_at")
+        about = {name: getattr(copy, name) for name in names}
         self._record(object_key=str(copy), missing_at=None, **about, **changes)
         return _reserve(old)
 
     def _copy_from(self, file: "File") -> None:
-        """Copy the object of another file to the key of this row, which goes if that fails."""
+        """Copy the object of another file to the key of this row, which goes if that fails.
+
+        Where the copy may have been made after all, the row stays in the trash.
+        """
         try:
             stat = self.storage.copy(str(file), str(self))
-        except BaseException:
-            File.objects.filter(pk=self.pk).delete()
+        except BaseException as error:
+            if isinstance(error, FileExistsError) or self._is_gone():
+                File.objects.filter(pk=self.pk).delete()
             raise
         self._record(**stat._asdict())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let nobody else change key or object meanwhile; PostgreSQL ends that with the session."""
+        pk = self.pk  # a delete takes it from the instance
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('files', %s))", [self.pk])
+            cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('files', %s))", [pk])
             (free,) = cursor.fetchone()
             if not free:
                 raise _overtaken(str(self))
             try:
-                if not File.objects.filter(pk=self.pk, object_key=str(self)).exists():
+                if not File.objects.filter(pk=pk, object_key=str(self)).exists():
                     raise _overtaken(str(self))
                 yield
             finally:
-                cursor.execute(
-                    "SELECT pg_advisory_unlock(hashtextextended('files', %s))", [self.pk]
-                )
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended('files', %s))", [pk])
 
     def _record(self, **values: Any) -> None:
         """Write columns of this row, and nothing else."""
@@ -330,12 +350,22 @@ class File(models.Model):
     ) -> tuple[int, dict[str, int]]:
         """Delete the object and then the row, for good.
 
-        What stops in between leaves a row whose object is missing, and deleting it again ends it.
-        Raises ObjectChangedError when somebody else changes the file.
+        What stops in between leaves a row in the trash, and deleting it again ends it.
+        Raises ObjectChangedError when somebody else changes the file, and S3's errors.
         """
         with self._alone():
+            if self.deleted_at is None:
+                self.trash()
             self.storage.delete(str(self))
             return super().delete(using=using, keep_parents=keep_parents)
+
+
+def _free_key(storage: "ObjectStorage", key: str) -> str:
+    """Return the key, or one beside it, that neither an object nor a row has."""
+    free = storage.get_available_name(key)
+    while File.objects.filter(object_key=free).exists():
+        free = storage.get_available_name(storage.get_alternative_name(*posixpath.splitext(key)))
+    return free
 
 
 def _reserve(key: str, **values: Any) -> File:

@@ -54,15 +54,14 @@ class MultipartUpload:
         )
         return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
-    def parts(self) -> "list[CompletedPartTypeDef]":
-        """Return the parts that S3 has."""
+    def parts(self) -> "tuple[list[CompletedPartTypeDef], int]":
+        """Return the parts that S3 has, and how many bytes they are."""
         pages = self._client.get_paginator("list_parts").paginate(**self._target)
-        names = ("PartNumber", "ETag", "ChecksumSHA256")
-        return [
-            {name: part[name] for name in names if name in part}  # type: ignore[misc,literal-required]
-            for page in pages
-            for part in page.get("Parts", ())
-        ]
+        parts = [part for page in pages for part in page.get("Parts", ())]
+        return (
+            [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts],
+            sum(part["Size"] for part in parts),
+        )
 
     def complete(self, parts: "list[CompletedPartTypeDef]", **condition: Any) -> None:
         """Make the object of the parts, under a condition such as ``IfNoneMatch="*"``."""

@@ -61,6 +61,8 @@ CONFIG = Config(
     max_pool_connections=POOL,
 )
 
+CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
+
 TRANSIENT = {429, 500, 502, 503, 504}
 NETWORK_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
@@ -167,22 +169,31 @@ class Bucket:
         return ObjectFile(self, key)
 
     def presign(
-        self, method: str, key: str, *, expires: int = 60, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        key: str,
+        *,
+        expires: int = 60,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> str:
         """Return a URL that allows `method` on the object for `expires` seconds.
 
-        `params` are query parameters such as ``response-content-type``. The rules are those of
+        `params` are query parameters such as ``response-content-type``; `headers`, with names in
+        small letters, must come with the request as they are. The rules are those of
         "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
         """
         credentials = self._credentials.get_frozen_credentials()
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         scope = f"{now[:8]}/{self._region}/s3/aws4_request"
+        signed = {"host": self._host, **(headers or {})}
+        names = ";".join(sorted(signed))
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"{credentials.access_key}/{scope}",
             "X-Amz-Date": now,
             "X-Amz-Expires": str(expires),
-            "X-Amz-SignedHeaders": "host",
+            "X-Amz-SignedHeaders": names,
         }
         if credentials.token:
             query["X-Amz-Security-Token"] = credentials.token
@@ -190,7 +201,8 @@ class Bucket:
             query.update(params)
         path = self._path + quote(key, safe="/")
         encoded = "&".join(f"{name}={quote(query[name], safe='')}" for name in sorted(query))
-        request = f"{method}\n{path}\n{encoded}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+        request = f"{method}\n{path}\n{encoded}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.digest(
             _signing_key(credentials.secret_key, now[:8], self._region),

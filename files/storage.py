@@ -1,14 +1,17 @@
 """The storage: exact keys, reads by ranges, writes that never overwrite. Knows no model."""
 
+import base64
 import errno
+import hashlib
 import mimetypes
 import posixpath
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import count, repeat
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
@@ -263,11 +266,9 @@ class ObjectStorage(S3Storage):
                 self._begin(target, **parameters) as upload,
                 ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
             ):
-                copies = [
-                    pool.submit(upload.copy, number, source, etag, extent)
-                    for number, extent in enumerate(extents, start=1)
-                ]
-                upload.complete([copy.result() for copy in copies], **NEW)
+                # Unlike `submit`, `map` drops the parts not begun when one fails.
+                copies = pool.map(upload.copy, count(1), repeat(source), repeat(etag), extents)
+                upload.complete(list(copies), **NEW)
         return self.stat(target)
 
     @contextmanager
@@ -299,6 +300,9 @@ class ObjectStorage(S3Storage):
         return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
 
     def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
+        return self._parameters(name, getattr(content, "content_type", None))
+
+    def _parameters(self, name: str, content_type: str | None) -> dict[str, Any]:
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
         parameters: dict[str, Any] = self.get_object_parameters(name)
         if "ContentType" not in parameters:
@@ -306,9 +310,7 @@ class ObjectStorage(S3Storage):
             packed = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}
             if encoding:
                 guessed = packed.get(encoding, self.default_content_type)
-            parameters["ContentType"] = (
-                getattr(content, "content_type", None) or guessed or self.default_content_type
-            )
+            parameters["ContentType"] = content_type or guessed or self.default_content_type
         return parameters
 
     def _put(self, key: str, data: bytes, **parameters: Any) -> None:
@@ -317,10 +319,92 @@ class ObjectStorage(S3Storage):
     def _begin(self, key: str, **parameters: Any) -> MultipartUpload:
         return MultipartUpload.begin(self.client, self.bucket_name, key, **parameters)
 
+    # Uploads that somebody else sends, in parts, by presigned URLs
+
+    def begin_upload(self, key: str, content_type: str, mark: str) -> str:
+        """Begin an upload of which each part comes with its SHA-256; return S3's id of it.
+
+        `mark` is what the object is known by when the answer to its completion was lost.
+        """
+        parameters = self._parameters(key, content_type) | {"ChecksumAlgorithm": "SHA256"}
+        parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: mark}
+        with self._boundary(key):
+            return self._begin(key, **parameters).id
+
+    def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
+        """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
+        params = {"partNumber": str(number), "uploadId": upload_id}
+        url = self.objects.presign(
+            "PUT", key, expires=3600, params=params, headers={s3.CHECKSUM: digest}
+        )
+        return url, s3.CHECKSUM
+
+    def finish_upload(
+        self,
+        key: str,
+        upload_id: str,
+        *,
+        digests: Sequence[str],
+        size: int,
+        mark: str,
+        etag: str | None = None,
+    ) -> None:
+        """Make the object of the parts, when they are `size` bytes with these SHA-256, in Base64.
+
+        It is a new one, or replaces the one of that ETag. Raises FileExistsError,
+        ObjectChangedError, and S3Error where S3 has other parts than these; then no object is made.
+        """
+        condition = NEW if etag is None else {"IfMatch": etag}
+        upload = MultipartUpload(self.client, self.bucket_name, key, upload_id)
+        try:
+            with self._boundary(key, condition):
+                parts, received = upload.parts()
+                if received != size or len(parts) != len(digests):
+                    raise S3Error(errno.EIO, f"S3 has {received} bytes of {size}", key)
+                for part, digest in zip(parts, digests, strict=True):
+                    part["ChecksumSHA256"] = digest
+                upload.complete(parts, **condition)
+                self._check(key, size, digests)
+        except (FileExistsError, S3Error):
+            if not self.is_marked(key, mark):
+                raise
+
+    def _check(self, key: str, size: int, digests: Sequence[str]) -> None:
+        """Compare the object with the checksum of its parts' checksums, and delete another one."""
+        head = self.client.head_object(Bucket=self.bucket_name, Key=key, ChecksumMode="ENABLED")
+        expected = hashlib.sha256(b"".join(map(base64.b64decode, digests))).digest()
+        told = head.get("ChecksumSHA256", "").partition("-")[0]
+        if head["ContentLength"] != size or told != base64.b64encode(expected).decode():
+            self.delete(key)
+            raise S3Error(errno.EIO, "The object is not what was sent, and was deleted again", key)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Throw the parts away."""
+        MultipartUpload(self.client, self.bucket_name, key, upload_id).abort()
+
     def delete(self, name: str) -> None:
         """Delete the object; it is no error when there is none."""
         with self._boundary(name):
             self.client.delete_object(Bucket=self.bucket_name, Key=name)
+
+    def stale_uploads(self, prefix: str, before: datetime) -> Iterator[tuple[str, str]]:
+        """Yield key and S3's id of each upload that was begun before, and has not ended."""
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket_name, Prefix=prefix
+        )
+        with self._boundary(prefix):
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        yield upload["Key"], upload["UploadId"]
+
+    def cors_rules(self) -> list[Any]:
+        """Return the bucket's CORS rules, as S3 has them."""
+        try:
+            with self._boundary(self.bucket_name):
+                return self.client.get_bucket_cors(Bucket=self.bucket_name)["CORSRules"]
+        except FileNotFoundError:
+            return []
 
     # S3's errors
 
@@ -348,7 +432,7 @@ class ObjectStorage(S3Storage):
             raise ObjectChangedError(
                 errno.ESTALE, "The object has changed meanwhile", key
             ) from error
-        if status == 404 and code in {"NoSuchKey", "404"}:
+        if status == 404 and code in {"NoSuchKey", "NoSuchCORSConfiguration", "404"}:
             text = f"There is no such object in the bucket {self.bucket_name}"
             raise FileNotFoundError(errno.ENOENT, text, key) from error
         if status == 403:

@@ -259,6 +259,14 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
             CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
         )
     )
+    s3.put_bucket_cors(  # so that browsers may upload straight to it
+        Bucket=variables["APP_BUCKET_NAME"],
+        CORSConfiguration={
+            "CORSRules": [
+                {"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
+            ]
+        },
+    )
     manager = session.client("secretsmanager", endpoint_url=endpoint, config=config)
     manager.create_secret(
         Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})

@@ -16,6 +16,7 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings
 from django.core.signals import request_finished
 from django.db import close_old_connections
 
@@ -60,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.help:
         os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
         django.setup()
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
         del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker would load the settings too early
 
 

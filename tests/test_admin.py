@@ -1,8 +1,14 @@
 """The admin's pages."""
 
+import io
+import zipfile
+
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from files import listing
 from files.models import File
 
 pytestmark = pytest.mark.django_db
@@ -14,24 +20,138 @@ def messages(response):
     return [str(message) for message in response.context["messages"]]
 
 
+def keys(response):
+    """Return what the list shows: folders, then files."""
+    changelist = response.context["cl"]
+    return [*(folder["name"] for folder in changelist.folders), *map(str, changelist.result_list)]
+
+
+def make(*keys, **values):
+    return File.objects.bulk_create([File(object_key=key, **values) for key in keys])
+
+
 def test_the_list_is_readable_with_no_data(admin_client):
-    assert b"0 files" in admin_client.get(LIST).content
+    page = admin_client.get(LIST).content.decode()
+    assert "Nothing is here yet." in page
+    assert "0 files" in page
 
 
 def test_the_list_asks_s3_nothing(admin_client, make_file, storage, monkeypatch):
     make_file("folder/a.txt", b"text")
     monkeypatch.setattr(storage.objects, "request", None)
-    page = admin_client.get(LIST).content.decode()
-    for shown in ("folder/a.txt", "4\xa0bytes"):
+    page = admin_client.get(LIST, {"folder": "folder/"}).content.decode()
+    for shown in ("a.txt</a>", "4\xa0bytes", "binary/octet-stream"):
         assert shown in page
 
 
-def test_the_list_finds_a_part_of_a_key(admin_client):
-    for key in ("reports/2024.csv", "reports/2025.csv", "images/a.png"):
-        File.objects.create(object_key=key)
-    page = admin_client.get(LIST, {"q": "2025"}).content.decode()
-    assert "reports/2025.csv" in page
-    assert "reports/2024.csv" not in page
+def test_a_list_takes_few_queries(admin_client, django_assert_max_num_queries):
+    make(*(f"a/{number}" for number in range(300)))
+    for query in ({}, {"folder": "a/"}, {"below": 1, "o": "-3"}, {"q": "25"}, {"state": "missing"}):
+        with django_assert_max_num_queries(9):
+            admin_client.get(LIST, query)
+
+
+def test_the_list_opens_at_the_top_and_goes_down(admin_client):
+    make("/b", "a//c", "a/d", "e")
+    assert keys(admin_client.get(LIST)) == ["", "a", "e"]
+    assert keys(admin_client.get(LIST, {"folder": "a/"})) == ["", "a/d"]
+    assert keys(admin_client.get(LIST, {"folder": "a//"})) == ["a//c"]
+    page = admin_client.get(LIST, {"folder": "a//"}).content.decode()
+    assert page.count("<em>(no name)</em>/") == 1
+    assert 'href="?folder=a%2F"' in page
+    assert 'href="?"' in page
+
+
+def test_everything_below_a_folder_is_one_list(admin_client):
+    make("a/b/c", "a/d", "e")
+    assert keys(admin_client.get(LIST, {"folder": "a/", "below": 1})) == ["a/b/c", "a/d"]
+    assert keys(admin_client.get(LIST, {"below": 1})) == ["a/b/c", "a/d", "e"]
+
+
+@pytest.mark.parametrize("query", [{"folder": "a"}, {"folder": "a\0/"}, {"after": "x"}, {"x": 1}])
+def test_an_address_that_is_wrong_shows_the_top(admin_client, query):
+    response = admin_client.get(LIST, query)
+    assert (response.status_code, response["Location"]) == (302, f"{LIST}?e=1")
+
+
+def test_the_pages_lead_forward_and_back(admin_client):
+    names = [f"{number:03}" for number in range(250)]
+    make(*names)
+    shown, query = [], "?"
+    while query:
+        response = admin_client.get(LIST + query)
+        shown.append(keys(response))
+        query = response.context["cl"].next
+    assert [len(page) for page in shown] == [100, 100, 50]
+    assert [name for page in shown for name in page] == names
+    back = admin_client.get(LIST + response.context["cl"].previous)
+    assert keys(back) == shown[1]
+    assert keys(admin_client.get(LIST + back.context["cl"].previous)) == shown[0]
+    assert back.context["cl"].total.startswith("about ")
+
+
+@pytest.mark.parametrize("order", ["1", "-1", "3", "-3", "4", "-4"])
+def test_the_list_is_sorted_by_its_columns(admin_client, order):
+    for size, key in enumerate("cab"):
+        make(key, size=size, modified_at=f"2026-01-0{size + 1}T00:00Z")
+    ascending = {"1": "abc", "3": "cab", "4": "cab"}[order[-1]]
+    assert keys(admin_client.get(LIST, {"o": order})) == list(
+        reversed(ascending) if order[0] == "-" else ascending
+    )
+
+
+@pytest.mark.parametrize("order", ["99", "2", "x", "."])
+def test_an_order_that_there_is_not_is_by_key(admin_client, order):
+    make("b", "a")
+    assert keys(admin_client.get(LIST, {"o": order})) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"type": "image/"}, ["png"]),
+        ({"type": "application/pdf"}, ["pdf"]),
+        ({"size": "empty"}, ["empty"]),
+        ({"size": "medium"}, ["pdf"]),
+        ({"state": "missing"}, ["gone"]),
+        ({"type": "text/", "size": "small", "q": "t"}, ["text"]),
+    ],
+)
+def test_the_filters_find(admin_client, query, found):
+    make("png", content_type="image/png", size=5)
+    make("pdf", content_type="application/pdf", size=2**20)
+    make("text", content_type="text/plain", size=5)
+    make("empty", content_type="text/plain", size=0)
+    make("unknown")
+    make("gone", missing_at="2026-01-01T00:00Z")
+    make("trash", content_type="image/png", deleted_at="2026-01-01T00:00Z", missing_at=None)
+    assert keys(admin_client.get(LIST, query)) == found
+
+
+def test_what_takes_too_long_is_a_message(admin_client, monkeypatch):
+    make("a")
+
+    def slow(*arguments, **options):
+        raise listing.TooSlowError
+
+    monkeypatch.setattr(listing, "page", slow)
+    response = admin_client.get(LIST, {"q": "x"})
+    assert "That took too long" in messages(response)[0]
+
+
+def test_usage_is_counted_when_it_is_asked(admin_client, monkeypatch):
+    make("a/b", "a/c/d", size=1000)
+    make("e", size=1)
+    assert b"2 files, 2.0" in admin_client.get(LIST, {"folder": "a/", "usage": 1}).content
+    monkeypatch.setattr(listing, "usage", lambda files: listing.Usage(7, 1024, complete=False))
+    assert b"more than 7 files, 1.0" in admin_client.get(LIST, {"usage": 1}).content
+
+
+def test_the_search_finds_below_the_folder(admin_client):
+    make("reports/2024.csv", "reports/x/2025.csv", "other/2025.csv")
+    response = admin_client.get(LIST, {"q": "2025", "folder": "reports/"})
+    assert keys(response) == ["reports/x/2025.csv"]
+    assert b"Everything below this folder." in response.content
 
 
 @pytest.mark.parametrize("term", ["ünï", "ÜNÏ", "größe", "Größe ünï", "100%_", "\\"])
@@ -76,8 +196,8 @@ def test_an_upload_writes_the_object_and_records_it(admin_client, storage):
     response = upload(admin_client)
     assert "was added successfully" in messages(response)[0]
     file = File.objects.get()
-    stat = storage.stat("a_b.txt")
-    assert (str(file), file.size, file.etag) == ("a_b.txt", 4, stat.etag)
+    stat = storage.stat("a b.txt")
+    assert (str(file), file.size, file.etag) == ("a b.txt", 4, stat.etag)
     assert file.content_type == "text/plain"
     assert file.read_text() == "text"
 
@@ -110,35 +230,239 @@ def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, unreachable)
     assert not File.objects.exists()
 
 
-def test_delete_asks_and_deletes_both(admin_client, make_file, storage):
+def test_an_upload_goes_to_the_folder_shown(admin_client, storage):
+    page = admin_client.get(f"{LIST}add/", {"folder": "a//"}).content.decode()
+    assert 'name="into" value="a//"' in page
+    upload(admin_client, into="a//")
+    assert storage.exists("a//a b.txt")
+
+
+def test_an_upload_to_a_key_in_the_trash_says_so(admin_client, make_file):
+    make_file("a").trash()
+    response = upload(admin_client, key="a")
+    assert "A file of this key is in the trash" in response.content.decode()
+
+
+# What is done with one file
+
+
+def do(client, file, what, **data):
+    return client.post(f"{LIST}{file.pk}/{what}/", data, follow=True)
+
+
+def history():
+    return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+
+
+def test_rename_moves_the_object(admin_client, make_file, storage):
+    file = make_file("a")
+    page = admin_client.get(f"{LIST}{file.pk}/rename/").content.decode()
+    assert 'name="key" value="a"' in page
+    response = do(admin_client, file, "rename", key="b//c ")
+    assert messages(response) == ["“b//c ”: Renamed from a."]
+    assert str(File.objects.get(pk=file.pk)) == "b//c "
+    assert (storage.exists("a"), storage.exists("b//c ")) == (False, True)
+    assert history() == ["Renamed from a."]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("taken", "There is a file of this key already"),
+        ("trashed", "A file of this key is in the trash"),
+        ("object", "There is a file of this key already"),
+        ("", "This field is required"),
+        ("x" * 1025, "A key has at most 1024 bytes"),
+    ],
+)
+def test_a_key_that_cannot_be_had_is_an_error_of_the_form(admin_client, make_file, put, key, told):
+    file = make_file("a")
+    make_file("taken")
+    make_file("trashed").trash()
+    put("object", b"")
+    response = do(admin_client, file, "rename", key=key)
+    assert told in response.content.decode()
+    assert File.objects.get(pk=file.pk).read_text() == "text"
+
+
+def test_rename_of_a_missing_object_is_an_error_of_the_form(admin_client, make_file, storage):
+    file = make_file("a")
+    storage.delete("a")
+    assert b"There is no such object" in do(admin_client, file, "rename", key="b").content
+
+
+def test_replace_keeps_the_old_content_in_the_trash(admin_client, make_file):
+    file = make_file("a", b"old")
+    assert b'type="file"' in admin_client.get(f"{LIST}{file.pk}/replace/").content
+    do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
+    assert File.objects.live().get().read_text() == "new"
+    assert File.objects.trashed().get().read_text() == "old"
+    assert history() == ["Replaced the content; the former one is in the trash."]
+    response = admin_client.get(LIST, {"state": "trash"})
+    assert ">a</a>" in response.content.decode()
+
+
+def test_the_trash_gives_back_what_it_took(admin_client, make_file, storage):
+    file = make_file("f/a")
+    response = do(admin_client, file, "trash")
+    assert response.redirect_chain == [(f"{LIST}?folder=f%2F", 302)]
+    assert keys(admin_client.get(LIST)) == []
+    assert storage.exists("f/a")
+    assert keys(admin_client.get(LIST, {"state": "trash"})) == ["f/a"]
+    do(admin_client, file, "restore")
+    assert keys(admin_client.get(LIST, {"folder": "f/"})) == ["f/a"]
+    assert history() == ["Moved to the trash.", "Restored from the trash."]
+
+
+def test_permanent_deletion_asks_and_is_of_the_trash_alone(admin_client, make_file, storage):
     file = make_file("a")
     url = f"{LIST}{file.pk}/delete/"
+    assert admin_client.get(url).status_code == 403
+    file.trash()
     assert b"Are you sure" in admin_client.get(url).content
+    assert storage.exists("a")
     admin_client.post(url, {"post": "yes"})
     assert not File.objects.exists()
     assert not storage.exists("a")
 
 
-def test_several_are_deleted_at_once(admin_client, make_file, storage):
-    files = [make_file(key) for key in "abc"]
-    chosen = [files[0].pk, files[2].pk]
-    admin_client.post(
-        LIST, {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
-    )
-    assert [str(file) for file in File.objects.all()] == ["b"]
-    assert [storage.exists(key) for key in "abc"] == [False, True, False]
-
-
-def test_a_delete_that_s3_refuses_keeps_the_row(admin_client, make_file, storage, monkeypatch):
+def test_a_deletion_that_s3_refuses_keeps_the_row(admin_client, make_file, storage, monkeypatch):
     file = make_file("a")
+    file.trash()
 
     def refuse(name):
         raise PermissionError(13, "S3 refuses DeleteObject")
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
-    response = admin_client.post(f"{LIST}{file.pk}/delete/", {"post": "yes"}, follow=True)
+    response = do(admin_client, file, "delete", post="yes")
     assert messages(response) == ["S3 refuses DeleteObject."]
     assert File.objects.exists()
+
+
+def test_what_is_restored_without_its_object_stays_in_the_trash(admin_client, make_file, storage):
+    file = make_file("a")
+    file.trash()
+    storage.delete("a")
+    assert "There is no such object" in messages(do(admin_client, file, "restore"))[0]
+    assert File.objects.trashed().exists()
+
+
+# What is done with several
+
+
+def act(client, action, *files, query="", **data):
+    chosen = {"action": action, "_selected_action": [file.pk for file in files]}
+    return client.post(LIST + query, chosen | {"index": 0} | data, follow=True)
+
+
+def test_several_are_moved(admin_client, make_file, storage):
+    files = [make_file(f"a/{name}") for name in ("b", "c", "taken")]
+    make_file("new/taken")
+    response = act(admin_client, "move", *files, query="?folder=a/")
+    assert 'name="folder" value="a/"' in response.content.decode()
+    chosen = {"_selected_action": [file.pk for file in files], "folder": "new"}
+    response = admin_client.post(f"{LIST}?folder=a/", chosen | {"action": "move"}, follow=True)
+    assert messages(response) == ["“a/taken”: There is a file of this key.", "Moved 2 files."]
+    assert sorted(storage.listdir("new")[1]) == ["b", "c", "taken"]
+    assert storage.listdir("a") == ([], ["taken"])
+
+
+def test_several_go_to_the_trash_and_back(admin_client, make_file):
+    files = [make_file(key) for key in "abc"]
+    assert messages(act(admin_client, "trash", *files[:2])) == ["Moved 2 files to the trash."]
+    assert keys(admin_client.get(LIST)) == ["c"]
+    response = act(admin_client, "restore", files[0], query="?state=trash")
+    assert messages(response) == ["Restored 1 file."]
+    assert keys(admin_client.get(LIST)) == ["a", "c"]
+
+
+def test_several_are_deleted_permanently(admin_client, make_file, storage):
+    files = [make_file(key) for key in "abc"]
+    for file in files[:2]:
+        file.trash()
+    trash = "?state=trash"
+    assert b"Are you sure" in act(admin_client, "delete_selected", *files, query=trash).content
+    chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}
+    admin_client.post(LIST + trash, chosen | {"post": "yes"})
+    assert [str(file) for file in File.objects.all()] == ["c"]
+    assert [storage.exists(key) for key in "abc"] == [False, False, True]
+
+
+def test_several_are_downloaded_as_a_zip(admin_client, make_file):
+    files = [make_file("a/b.txt", b"b"), make_file("a/c/d.txt", b"d")]
+    response = act(admin_client, "download", *files, query="?folder=a/&below=1")
+    assert response["Content-Disposition"] == 'attachment; filename="a.zip"'
+    with zipfile.ZipFile(io.BytesIO(response.getvalue())) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            "b.txt": b"b",
+            "c/d.txt": b"d",
+        }
+
+
+# Who may do what
+
+
+@pytest.fixture
+def staff(client, django_user_model):
+    """Log in as somebody of the staff with these permissions."""
+
+    def staff(*codenames):
+        user = django_user_model.objects.create_user("staff", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client.force_login(user)
+        return client
+
+    return staff
+
+
+PERMISSIONS = {
+    "rename": "change_file",
+    "replace": "replace_file",
+    "trash": "delete_file",
+    "restore": "restore_file",
+    "delete": "purge_file",
+}
+
+
+@pytest.mark.parametrize("what", PERMISSIONS)
+def test_each_is_a_permission_of_its_own(staff, make_file, what):
+    file = make_file("a")
+    if what in {"restore", "delete"}:
+        file.trash()
+    others = {*PERMISSIONS.values(), "view_file", "add_file"} - {PERMISSIONS[what]}
+    client = staff(*others)
+    fields = {"key": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 403
+    page = client.get(f"{LIST}{file.pk}/change/").content.decode()
+    assert f"{LIST}{file.pk}/{what}/" not in page
+    client.get("/admin/logout/")
+
+
+@pytest.mark.parametrize("what", PERMISSIONS)
+def test_a_permission_is_enough(staff, make_file, what):
+    file = make_file("a")
+    if what in {"restore", "delete"}:
+        file.trash()
+    client = staff("view_file", PERMISSIONS[what])
+    fields = {"key": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 302
+
+
+def test_the_trash_is_for_those_who_may_restore_or_purge(staff, make_file):
+    file = make_file("a")
+    file.trash()
+    client = staff("view_file", "delete_file")
+    assert keys(client.get(LIST, {"state": "trash"})) == []
+    assert client.get(f"{LIST}{file.pk}/change/").status_code == 302
+    assert client.get(f"/files/{file.pk}/").status_code == 404
+
+
+@pytest.mark.parametrize("action", ["move", "trash"])
+def test_an_action_needs_its_permission(staff, make_file, action):
+    file = make_file("a")
+    response = act(staff("view_file", "restore_file"), action, file, folder="b/")
+    assert messages(response) == ["No action selected."]
+    assert str(File.objects.live().get()) == "a"
 
 
 def test_without_permissions_there_is_nothing_to_see(viewer, make_file):

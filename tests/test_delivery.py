@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import urllib3
+from botocore.credentials import Credentials
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from files import delivery, s3
 from files.models import File
-from project import services
+from project import aws, services
 from tests.conftest import ROOT, closing, wait_for
 from tests.faults import STALL
 
@@ -604,3 +605,92 @@ def test_nginx_shows_no_error_document_of_s3(make_file, viewer, nginx, proxy, up
 
 def test_nginx_keeps_the_inner_address_to_itself(nginx):
     assert urllib3.request("GET", f"{nginx()}/-/object").status == 404
+
+
+# Connections, credentials and time
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("HEAD", {}),
+        ("GET", {"If_None_Match": "{etag}"}),
+        ("GET", {"If_None_Match": "*"}),
+        ("GET", {"If_Match": '"x"'}),
+        ("GET", {"If_Match": '"x", "y"'}),
+        ("GET", {"Range": f"bytes={len(DATA)}-"}),
+        ("GET", {"Range": "bytes=0-1", "If_Range": '"x"'}),
+    ],
+)
+def test_an_answer_gives_its_connection_back(ask, storage, method, headers):
+    ask(method, **headers)
+    made = storage.objects._http.num_connections
+    for _ in range(3):
+        ask(method, **headers)
+    assert storage.objects._http.num_connections == made
+
+
+def test_a_replaced_content_keeps_the_name_it_had():
+    file = File(object_key=".trash/0", original_key="a/page.html", content_type="")
+    headers = delivery.content_headers(file)
+    assert headers["Content-Type"] == "text/html"
+    assert headers["Content-Disposition"] == 'attachment; filename="page.html"'
+
+
+def test_a_browser_is_told_not_to_guess_the_type():
+    headers = delivery.content_headers(File(object_key="a", content_type=""))
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_body_that_stalls_is_continued_in_time(large, proxy):
+    proxy.faults[:] = [("stall", 1000)]
+    start = time.monotonic()
+    with large.open() as content:
+        assert content.read() == LARGE
+    assert time.monotonic() - start < STALL
+
+
+def test_boto3_waits_no_longer_than_we_do(storage):
+    config = storage.client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (s3.CONNECT_TIMEOUT, s3.READ_TIMEOUT)
+
+
+def test_no_attempt_starts_after_the_limit(large, proxy, monkeypatch):
+    monkeypatch.setattr(s3, "LAST_ATTEMPT", -1)
+    proxy.faults[:] = [("status", 503)] * 3
+    with large.open() as content, pytest.raises(s3.S3UnavailableError):
+        content.read()
+    assert len(proxy.requests) == 1
+
+
+def test_no_connection_is_tried_after_the_limit(storage, unreachable, monkeypatch):
+    unreachable()
+    waits = []
+    monkeypatch.setattr(s3, "_back_off", waits.append)
+    monkeypatch.setattr(s3, "LAST_ATTEMPT", -1)
+    with pytest.raises(s3.S3UnavailableError):
+        storage.open("a").read()
+    assert waits == []
+
+
+def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
+    monkeypatch.setattr(storage.objects, "_credentials", Credentials("id", "secret", "to/k=n+"))
+    assert parse_qs(urlsplit(storage.url("a")).query)["X-Amz-Security-Token"] == ["to/k=n+"]
+
+
+def test_the_certificate_of_s3_is_verified():
+    assert s3._pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
+
+
+def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
+    monkeypatch.setattr(s3, "PROGRESS", 1000)
+    proxy.faults[:] = [("short", 2000)] * 20
+    with large.open() as content:
+        assert content.read() == LARGE
+
+
+def test_an_object_deleted_while_it_is_read_has_changed(large, proxy, storage):
+    proxy.faults[:] = [("call", 1000)]
+    proxy.on_call = lambda: storage.delete("large.bin")
+    with large.open() as content, pytest.raises(s3.ObjectChangedError):
+        content.read()

@@ -6,6 +6,7 @@ from django.core.files.base import ContentFile
 from django.db import IntegrityError, connection, transaction
 
 from files.models import File
+from files.storage import ObjectStorage
 from tests.test_storage import KEYS
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +83,23 @@ def test_delete_deletes_the_object_and_the_row(make_file, storage):
     make_file("a").delete()
     assert not storage.exists("a")
     assert not File.objects.exists()
+
+
+def test_an_object_that_was_there_outlives_a_row_that_cannot_be_saved(make_file, storage):
+    make_file("taken")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        File.objects.create(object_key="taken")
+    assert storage.exists("taken")
+
+
+def test_a_deletion_that_s3_refuses_keeps_the_row(make_file, monkeypatch):
+    def refuse(self, name):
+        raise PermissionError(13, "S3 refuses DeleteObject")
+
+    monkeypatch.setattr(ObjectStorage, "delete", refuse)
+    with pytest.raises(PermissionError):
+        make_file("a").delete()
+    assert File.objects.exists()
 
 
 def test_a_missing_object_is_marked_until_it_is_back(make_file, storage, put):

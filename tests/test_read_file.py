@@ -152,3 +152,26 @@ def test_read_text_and_open(make_file):
     assert file.read_text() == "grüße\n"
     with file.open() as content:
         assert content.readline() == "grüße\n".encode()
+
+
+def test_output_to_a_pipe_writes_into_it(make_file, tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    call_command("read_file", make_file(data=b"text").pk, output=str(path))
+    assert os.read(pipe, 10) == b"text"
+    os.close(pipe)
+
+
+def test_output_to_a_link_writes_where_it_leads(make_file, tmp_path):
+    (tmp_path / "link").symlink_to("target")
+    call_command("read_file", make_file(data=b"text").pk, output=str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"text"
+
+
+def test_a_file_in_the_trash_says_so(make_file):
+    file = make_file()
+    file.trash()
+    with pytest.raises(CommandError, match=rf"^File {file.pk} is in the trash: restore it"):
+        call_command("read_file", file.pk)

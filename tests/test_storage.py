@@ -1,7 +1,9 @@
 """The storage: exact keys, reads by ranges, writes that never overwrite."""
 
+import contextlib
 import csv
 import io
+import random
 import threading
 import unicodedata
 import zipfile
@@ -12,7 +14,8 @@ import urllib3
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
-from files.storage import PART_SIZE, ObjectStorage, S3UnavailableError
+from files.multipart import MultipartUpload, part_size
+from files.storage import MIB, PART_SIZE, ObjectChangedError, ObjectStorage, S3UnavailableError
 
 KEYS = [
     "/root/text.txt",
@@ -329,6 +332,135 @@ def test_s3_out_of_reach_is_said_so(storage, unreachable):
     unreachable()
     with pytest.raises(S3UnavailableError, match=r"out of reach at http://127\.0\.0\.1:9"):
         storage.open("a").read()
+
+
+# Over another object, and copies
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_SIZE - 1, PART_SIZE, PART_SIZE + 1])
+def test_replace_overwrites_the_object_of_that_etag(storage, put, size):
+    put("a.txt", b"old")
+    new = random.Random(0).randbytes(size)
+    storage.replace("a.txt", ContentFile(new), storage.stat("a.txt").etag)
+    assert storage.open("a.txt").read() == new
+    assert (storage.stat("a.txt").content_type, open_uploads(storage)) == ("text/plain", [])
+
+
+def test_replace_refuses_an_object_of_another_etag(storage, put):
+    put("a", b"old")
+    etag = storage.stat("a").etag
+    put("a", b"theirs")
+    with pytest.raises(ObjectChangedError, match="changed meanwhile"):
+        storage.replace("a", ContentFile(b"ours"), etag)
+    assert storage.open("a").read() == b"theirs"
+
+
+def test_replace_makes_no_object_where_there_is_none(storage):
+    with pytest.raises((FileNotFoundError, ObjectChangedError)):
+        storage.replace("a", ContentFile(b"ours"), '"0123456789abcdef0123456789abcdef"')
+    assert listed(storage) == []
+
+
+def test_replace_that_fails_leaves_the_old_content_and_no_upload(storage, put):
+    put("a", b"old")
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        storage.replace("a", File(Failing(bytes(3 * PART_SIZE))), storage.stat("a").etag)
+    assert (storage.open("a").read(), open_uploads(storage)) == (b"old", [])
+
+
+def test_of_many_who_replace_one_object_one_succeeds(storage, put):
+    put("contested", b"old")
+    etag, start, winners = storage.stat("contested").etag, threading.Barrier(8), []
+
+    def replace(number):
+        content = ContentFile(bytes([number]))
+        start.wait()
+        with contextlib.suppress(ObjectChangedError):
+            storage.replace("contested", content, etag)
+            winners.append(number)
+
+    threads = [threading.Thread(target=replace, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [bytes(winners)] == [storage.open("contested").read()]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 16 * MIB + 3])
+def test_a_copy_has_the_same_bytes(storage, put, monkeypatch, size):
+    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
+    data = random.Random(0).randbytes(size)
+    put("a", data, ContentType="text/x-own")
+    stat = storage.copy("a", "b")
+    assert (storage.open("a").read() == data, storage.open("b").read() == data) == (True, True)
+    assert (stat, stat.size, stat.content_type) == (storage.stat("b"), size, "text/x-own")
+
+
+def test_a_copy_goes_in_parts(storage, put, monkeypatch):
+    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
+    put("a", bytes(11 * MIB))
+    assert storage.copy("a", "b").etag.endswith('-3"')
+
+
+@pytest.mark.parametrize("data", [b"", b"text"])
+def test_a_copy_refuses_a_key_that_is_taken(storage, put, monkeypatch, data):
+    put("a", data)
+    put("b", b"theirs")
+    with pytest.raises(FileExistsError):
+        storage.copy("a", "b")
+    monkeypatch.setattr(ObjectStorage, "exists", lambda self, name: False)
+    with pytest.raises(FileExistsError):
+        storage.copy("a", "b")
+    assert (storage.open("b").read(), open_uploads(storage)) == (b"theirs", [])
+
+
+def test_a_copy_of_nothing_leaves_nothing(storage):
+    with pytest.raises(FileNotFoundError):
+        storage.copy("a", "b")
+    assert (listed(storage), open_uploads(storage)) == ([], [])
+
+
+def test_a_copy_that_fails_begins_no_further_part(storage, put, monkeypatch):
+    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.COPIES", 1)
+    put("a", bytes(21 * MIB))
+    begun, copy = [], MultipartUpload.copy
+
+    def record(upload, number, *about):
+        begun.append(number)
+        if number == 2:
+            storage.delete("a")
+        return copy(upload, number, *about)
+
+    monkeypatch.setattr(MultipartUpload, "copy", record)
+    with pytest.raises(FileNotFoundError):
+        storage.copy("a", "b")
+    assert (begun[:2], len(begun) < 5) == ([1, 2], True)
+    assert (listed(storage), open_uploads(storage)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "expected"),
+    [(0, 8, 8), (80_000, 8, 8), (80_001, 8, 9), (5 * 2**40, 512 * MIB, 549_755_814)],
+)
+def test_parts_are_as_large_as_ten_thousand_of_them_must_be(size, least, expected):
+    assert part_size(size, least) == expected
+
+
+def test_an_upload_shows_nothing_before_it_is_completed(storage):
+    upload = MultipartUpload.begin(storage.client, storage.bucket_name, "a")
+    parts = [upload.put(1, bytes(5 * MIB)), upload.put(2, b"end")]
+    assert (listed(storage), len(open_uploads(storage))) == ([], 1)
+    upload.complete(parts, IfNoneMatch="*")
+    assert storage.open("a").read() == bytes(5 * MIB) + b"end"
+    assert open_uploads(storage) == []
+
+
+def test_an_upload_that_cannot_be_aborted_is_logged(storage, caplog):
+    upload = MultipartUpload(storage.client, storage.bucket_name, "a", "nothing")
+    upload.abort()
+    assert "The upload nothing of 'a' stays open" in caplog.text
 
 
 def open_uploads(storage):

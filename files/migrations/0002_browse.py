@@ -58,7 +58,11 @@ class Migration(migrations.Migration):
             model_name="file",
             name="original_key",
             field=models.TextField(
-                blank=True, db_default="", editable=False, verbose_name="original key"
+                blank=True,
+                db_default="",
+                default="",
+                editable=False,
+                verbose_name="original key",
             ),
         ),
         migrations.AddIndex(

@@ -43,6 +43,8 @@ class Command(BaseCommand):
         except OperationalError as error:
             message = " ".join(str(error).split())
             raise CommandError(f"The database cannot be reached: {message}") from error
+        if file.deleted_at is not None:
+            raise CommandError(f"File {id} is in the trash: restore it in the admin first.")
         try:
             with file.open() as content:
                 pieces = content.chunks()

@@ -1,0 +1,221 @@
+"""The list of files in the admin: folders, filters, pages by cursor."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from files import listing
+from files.models import File
+
+FOLDER_VAR = "folder"
+BELOW_VAR = "below"
+AFTER_VAR = "after"
+BEFORE_VAR = "before"
+USAGE_VAR = "usage"
+STATE_VAR = "state"
+
+MIB = 2**20
+
+# Control characters as their pictures in Unicode, so that two keys that differ look different.
+_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
+
+
+def visible(key: str) -> str:
+    """Return a key for the eye."""
+    return key.translate(_VISIBLE)
+
+
+def trail(folder: str, url: Callable[[str], str]) -> list[dict[str, str]]:
+    """Return name and address of each folder on the way to this one."""
+    steps = itertools.pairwise(["", *listing.trail(folder)])
+    return [
+        {"name": visible(step.removeprefix(above).removesuffix("/")), "url": url(step)}
+        for above, step in steps
+    ]
+
+
+class TypeFilter(admin.SimpleListFilter):
+    """By the kind of content."""
+
+    title = _("type")
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("text/", _("Text")),
+            ("image/", _("Image")),
+            ("audio/", _("Audio")),
+            ("video/", _("Video")),
+            ("application/pdf", "PDF"),
+            ("application/", _("Application")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
+        kind = self.value()
+        return queryset.filter(content_type__startswith=kind) if kind else queryset
+
+
+class SizeFilter(admin.SimpleListFilter):
+    """By the number of bytes."""
+
+    title = _("size")
+    parameter_name = "size"
+    bounds = {
+        "empty": (0, 0),
+        "small": (1, MIB - 1),
+        "medium": (MIB, 100 * MIB - 1),
+        "large": (100 * MIB, 2**63 - 1),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("empty", _("Empty")),
+            ("small", _("Less than 1 MB")),
+            ("medium", _("1 MB to 100 MB")),
+            ("large", _("100 MB and more")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
+        bounds = self.bounds.get(self.value() or "")
+        if bounds is None:
+            return queryset
+        return queryset.alias(known=listing.ORDERS["size"][0]).filter(
+            known__range=bounds, size__isnull=False
+        )
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Live files, those whose object is missing, and the trash."""
+
+    title = _("state")
+    parameter_name = STATE_VAR
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        states = [("missing", _("Missing from the bucket"))]
+        if model_admin.has_trash_view_permission(request):
+            states.append(("trash", _("In the trash")))
+        return states
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
+        if is_trash(request):
+            allowed = "trash" in dict(self.lookup_choices)
+            return queryset.trashed() if allowed else queryset.none()  # type: ignore[attr-defined]
+        if self.value() == "missing":
+            queryset = queryset.filter(missing_at__isnull=False)
+        return queryset.live()  # type: ignore[attr-defined,no-any-return]
+
+
+def is_trash(request: HttpRequest) -> bool:
+    """Say whether the request is for the list of the trash."""
+    return request.GET.get(STATE_VAR) == "trash"
+
+
+class FileChangeList(ChangeList):
+    """A folder with its folders and files, or everything below it."""
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        own = {FOLDER_VAR, BELOW_VAR, USAGE_VAR}
+        found = super().get_filters_params(params)
+        return {name: value for name, value in found.items() if name not in own}
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
+        for name in (AFTER_VAR, BEFORE_VAR):  # no link goes on from here but those of the pages
+            self.params.pop(name, None)
+            self.filter_params.pop(name, None)
+        self.folder = request.GET.get(FOLDER_VAR, "")
+        if "\0" in self.folder or (self.folder and not self.folder.endswith("/")):
+            raise IncorrectLookupParameters(self.folder)
+        self.in_trash = is_trash(request)
+        self.is_flat = bool(self.query or BELOW_VAR in request.GET or STATE_VAR in request.GET)
+        self.filtered = super().get_queryset(request, exclude_parameters)
+        inside = listing.below(self.folder) if self.is_flat else Q(folder=self.folder)
+        return self.filtered.filter(inside)
+
+    def get_results(self, request: HttpRequest) -> None:
+        order, descending = self._order()
+        try:
+            with listing.limited():
+                page = listing.page(
+                    self.queryset,
+                    folder=None if self.is_flat else self.folder,
+                    order=order,
+                    descending=descending,
+                    after=request.GET.get(AFTER_VAR),
+                    before=request.GET.get(BEFORE_VAR),
+                    limit=self.list_per_page,
+                )
+                self.total = self._total(page)
+        except (ValueError, TypeError) as error:
+            raise IncorrectLookupParameters(error) from error
+        except listing.TooSlowError:
+            text = gettext("That took too long: search for more letters, or below a folder.")
+            messages.error(request, text)
+            page = listing.Page([], [], None, None)
+            self.total = ""
+        self._show(request, page)
+
+    def _order(self) -> tuple[listing.Order, bool]:
+        """Return what the list is sorted by, and whether it descends."""
+        for column, direction in self.get_ordering_field_columns().items():
+            if column < len(self.list_display):
+                field = self.get_ordering_field(self.list_display[column])
+                if field in listing.ORDERS:
+                    return field, direction == "desc"
+        return "object_key", False
+
+    def _show(self, request: HttpRequest, page: listing.Page) -> None:
+        for file in page.files:
+            file.shown = file.name if self.is_flat else file.name.removeprefix(self.folder)  # type: ignore[attr-defined]
+        self.folders = [trail(folder, self._url)[-1] for folder in page.folders]
+        self.trail = trail(self.folder, self._url)
+        self.top = self._url("")
+        self.previous = page.previous and self.get_query_string({BEFORE_VAR: page.previous})
+        self.next = page.next and self.get_query_string({AFTER_VAR: page.next})
+        self.flat_url = self.get_query_string({BELOW_VAR: 1})
+        self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, STATE_VAR])
+        self.usage_url = self.get_query_string({USAGE_VAR: 1})
+        self.usage = self._usage() if USAGE_VAR in request.GET else None
+        # What Django's own templates and actions look at.
+        self.result_list = page.files
+        self.result_count = self.full_result_count = len(page.files)
+        self.show_full_result_count = self.can_show_all = self.multi_page = False
+        self.show_admin_actions = bool(page.files)
+        self.paginator = Paginator(page.files, self.list_per_page)
+
+    def _url(self, folder: str) -> str:
+        """Return the address of a folder, with filters and order, from its first page."""
+        return self.get_query_string(
+            {FOLDER_VAR: folder or None}, remove=[BELOW_VAR, SEARCH_VAR, STATE_VAR, USAGE_VAR]
+        )
+
+    def _total(self, page: listing.Page) -> str:
+        """Say how much there is: exactly on a single page, by the planner's estimate otherwise."""
+        if page.previous is None and page.next is None:
+            files = ngettext("%d file", "%d files", len(page.files)) % len(page.files)
+            if not page.folders:
+                return files
+            folders = ngettext("%d folder", "%d folders", len(page.folders)) % len(page.folders)
+            return f"{folders}, {files}"
+        estimate = max(listing.about(self.queryset), len(page.files))
+        rounded = int(float(f"{estimate:.2g}"))
+        return gettext("about %(count)s files") % {
+            "count": number_format(rounded, force_grouping=True)
+        }
+
+    def _usage(self) -> listing.Usage | None:
+        """Count everything below the folder, as the filters have it."""
+        try:
+            with listing.limited():
+                return listing.usage(self.filtered.filter(listing.below(self.folder)))
+        except listing.TooSlowError:
+            return None

@@ -1,0 +1,102 @@
+"""The forms of the admin."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.files.base import File as Content
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import gettext_lazy as _
+
+from files.fields import validate_object_key
+from files.models import File
+
+TAKEN = _("There is a file of this key already: choose another key.")
+IN_TRASH = _(
+    "A file of this key is in the trash: restore it, delete it permanently, or choose another key."
+)
+
+
+class Upload(Content):
+    """An uploaded content under a key that is not cleaned, as Django does with its name."""
+
+    def __init__(self, uploaded: UploadedFile, key: str) -> None:
+        super().__init__(uploaded.file, key)
+        self.content_type = uploaded.content_type
+
+
+def refuse_taken(key: str) -> None:
+    """Raise ValidationError for what is no key or belongs to a file or an object already."""
+    validate_object_key(key)
+    taken = File.objects.filter(object_key=key).first()
+    if taken is not None and taken.deleted_at:
+        raise ValidationError(IN_TRASH, "in_trash")
+    if taken is not None or default_storage.exists(key):
+        raise ValidationError(TAKEN, "taken")
+
+
+class KeyField(forms.CharField):
+    """An object's key, or the beginning of one, exactly as it is typed."""
+
+    widget = forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"})
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+
+class UploadForm(forms.ModelForm):
+    """A new file: its content, and the key to keep it under."""
+
+    content = forms.FileField(label=_("content"), allow_empty_file=True)
+    key = KeyField(
+        label=_("key"),
+        required=False,
+        help_text=_("Where to keep it in the bucket, exactly. Empty: the name of the file."),
+    )
+    into = KeyField(required=False, widget=forms.HiddenInput)  # the folder it was asked from
+
+    class Meta:
+        model = File
+        fields: list[str] = []
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        content: Any = data.get("content")
+        if content is not None:
+            key = data.get("key") or data.get("into", "") + content.name
+            try:
+                refuse_taken(key)
+            except ValidationError as error:
+                self.add_error("key", error)
+            except OSError as error:
+                self.add_error(None, _("S3 does not take the file: %s") % error.strerror)
+            else:
+                self.instance.object_key = Upload(content, key)
+        return data
+
+
+class RenameForm(forms.Form):
+    """Another key for a file."""
+
+    key = KeyField(label=_("Key"), validators=[validate_object_key])
+
+
+class ReplaceForm(forms.Form):
+    """Another content for a file."""
+
+    content = forms.FileField(label=_("Content"), allow_empty_file=True)
+
+
+class MoveForm(forms.Form):
+    """Another folder for several files."""
+
+    folder = KeyField(
+        label=_("Folder"),
+        required=False,
+        help_text=_("What the keys begin with, up to a slash. Empty: the top."),
+    )
+
+    def clean_folder(self) -> str:
+        folder: str = self.cleaned_data["folder"]
+        return f"{folder}/" if folder and not folder.endswith("/") else folder

@@ -1,0 +1,370 @@
+// Uploads on the list of files: small files through Django, large ones straight to S3, in parts.
+// The server decides which; both look alike here.
+
+const FILES = 2; // at a time
+const PARTS = 3; // of a file at a time
+const TRIES = 4; // for each request
+
+class Refused extends Error {
+    constructor(answer, status) {
+        super(answer.message);
+        this.taken = Boolean(answer.taken);
+        this.final = status < 500;
+    }
+}
+
+// Send a request whose progress shows; resolve with its status and text.
+function send(method, url, body, headers, signal, onProgress) {
+    return new Promise((resolve, reject) => {
+        const request = new XMLHttpRequest();
+        request.open(method, url);
+        for (const [name, value] of Object.entries(headers)) {
+            request.setRequestHeader(name, value);
+        }
+        request.upload.onprogress = (event) => onProgress?.(event.loaded);
+        request.onload = () => resolve({ status: request.status, text: request.responseText });
+        request.onerror = () => reject(new Error("network"));
+        signal.addEventListener("abort", () => request.abort());
+        request.onabort = () => reject(new DOMException("", "AbortError"));
+        if (signal.aborted) {
+            reject(new DOMException("", "AbortError"));
+        } else {
+            request.send(body);
+        }
+    });
+}
+
+// Do it again when the network or S3 fails, each time after a longer while.
+async function patiently(signal, action) {
+    for (let attempt = 1; ; attempt += 1) {
+        try {
+            return await action();
+        } catch (error) {
+            if (signal.aborted || error.final || attempt === TRIES) {
+                throw error;
+            }
+            await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
+        }
+    }
+}
+
+async function sha256(blob) {
+    const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
+    return btoa(String.fromCharCode(...new Uint8Array(digest)));
+}
+
+function button(text, label, onClick) {
+    const element = document.createElement("button");
+    element.type = "button";
+    element.className = "button";
+    element.textContent = text;
+    element.setAttribute("aria-label", label);
+    element.addEventListener("click", onClick);
+    return element;
+}
+
+class Upload {
+    constructor(panel, file, key) {
+        this.panel = panel;
+        this.file = file;
+        this.key = key;
+        this.replace = false;
+        this.ticket = null;
+        this.state = "waiting";
+        this.row = document.createElement("li");
+        this.name = document.createElement("span");
+        this.name.className = "files-name";
+        this.bar = document.createElement("progress");
+        this.bar.max = Math.max(file.size, 1);
+        this.status = document.createElement("span");
+        this.status.setAttribute("role", "status");
+        this.buttons = document.createElement("span");
+        this.row.append(this.name, this.bar, this.status, this.buttons);
+        this.show("waiting", panel.texts.waiting);
+    }
+
+    show(state, text, buttons = []) {
+        this.state = state;
+        this.row.dataset.state = state;
+        this.name.textContent = this.key;
+        this.bar.setAttribute("aria-label", this.key);
+        this.status.textContent = text;
+        this.status.className = state === "failed" || state === "taken" ? "files-failed" : "";
+        const { cancel } = this.panel.texts;
+        const all = ["waiting", "running", "taken"].includes(state)
+            ? [...buttons, [cancel, () => this.cancel()]]
+            : buttons;
+        this.buttons.replaceChildren(
+            ...all.map(([label, onClick]) => button(label, `${label}: ${this.key}`, onClick)),
+        );
+        this.panel.changed();
+    }
+
+    async run() {
+        const { texts } = this.panel;
+        this.controller = new AbortController();
+        this.bar.value = 0;
+        this.show("running", "");
+        try {
+            const told = await this.transfer(this.controller.signal);
+            this.ticket = null;
+            this.bar.value = this.bar.max;
+            this.show("done", texts.done);
+            const link = document.createElement("a");
+            link.href = told.url;
+            link.textContent = told.key;
+            this.name.replaceChildren(link);
+        } catch (error) {
+            this.abort();
+            if (error.name === "AbortError") {
+                this.show("canceled", texts.canceled, [[texts.retry, () => this.again()]]);
+            } else if (error.taken) {
+                this.ask(error.message);
+            } else {
+                const text = error instanceof Refused ? error.message : texts.failed;
+                this.show("failed", text, [[texts.retry, () => this.again()]]);
+            }
+        }
+    }
+
+    async transfer(signal) {
+        const { addresses } = this.panel.config;
+        const { file, key, replace } = this;
+        const about = { key, size: file.size, type: file.type, replace };
+        const plan = await this.panel.post(addresses.begin, about, signal);
+        if (!plan.direct || !window.isSecureContext) {
+            return this.panel.postForm(
+                addresses.whole,
+                { key, content: file, ...(replace && { replace: "on" }) },
+                signal,
+                (loaded) => this.progress(loaded),
+            );
+        }
+        this.ticket = plan.ticket;
+        const digests = await this.parts(plan, signal);
+        const finished = { ticket: plan.ticket, digests };
+        return patiently(signal, () => this.panel.post(addresses.finish, finished, signal));
+    }
+
+    // Send the parts, some at a time; return their checksums in order.
+    async parts({ ticket, partSize }, signal) {
+        const count = Math.ceil(this.file.size / partSize);
+        const digests = new Array(count);
+        const loaded = new Array(count).fill(0);
+        let next = 0;
+        const worker = async () => {
+            while (next < count) {
+                const index = next;
+                next += 1;
+                const blob = this.file.slice(index * partSize, (index + 1) * partSize);
+                digests[index] = await sha256(blob);
+                await patiently(signal, () =>
+                    this.part(ticket, index + 1, digests[index], blob, signal, (bytes) => {
+                        loaded[index] = bytes;
+                        this.progress(loaded.reduce((sum, value) => sum + value));
+                    }),
+                );
+            }
+        };
+        await Promise.all(Array.from({ length: PARTS }, worker));
+        return digests;
+    }
+
+    async part(ticket, number, digest, blob, signal, onProgress) {
+        const asked = { ticket, number, digest };
+        const signed = await this.panel.post(this.panel.config.addresses.sign, asked, signal);
+        const { status } = await send("PUT", signed.url, blob, signed.headers, signal, onProgress);
+        if (status !== 200) {
+            throw new Error(`S3: ${status}`);
+        }
+    }
+
+    progress(loaded) {
+        this.bar.value = Math.min(loaded, this.file.size);
+        this.status.textContent = `${Math.floor((100 * this.bar.value) / this.bar.max)} %`;
+    }
+
+    // The key is taken: nothing is overwritten before somebody says so.
+    ask(message) {
+        const { texts, config } = this.panel;
+        const choices = [[texts.rename, () => this.rename()]];
+        if (config.mayReplace) {
+            choices.unshift([texts.replace, () => this.again({ replace: true })]);
+        }
+        this.show("taken", message, choices);
+    }
+
+    rename() {
+        const key = window.prompt(this.panel.texts.key, this.key);
+        if (key) {
+            this.again({ key });
+        }
+    }
+
+    again(changes = {}) {
+        Object.assign(this, changes);
+        this.show("waiting", this.panel.texts.waiting);
+        this.panel.next();
+    }
+
+    cancel() {
+        if (this.state === "running") {
+            this.controller.abort();
+        } else {
+            const { canceled, retry } = this.panel.texts;
+            this.show("canceled", canceled, [[retry, () => this.again()]]);
+        }
+    }
+
+    // Let S3 forget the parts, also when the page is left.
+    abort() {
+        if (this.ticket) {
+            const form = this.panel.form({ ticket: this.ticket });
+            navigator.sendBeacon(this.panel.config.addresses.abort, form);
+            this.ticket = null;
+        }
+    }
+}
+
+class Panel {
+    constructor(element) {
+        this.config = JSON.parse(document.getElementById("files-upload-config").textContent);
+        this.texts = this.config.texts;
+        this.token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+        this.list = element.querySelector("ul");
+        this.done = element.querySelector(".files-done");
+        this.uploads = [];
+        const input = element.querySelector("input");
+        input.addEventListener("change", () => {
+            this.add([...input.files].map((file) => [file, file.name]));
+            input.value = "";
+        });
+        this.listen();
+        element.hidden = false;
+    }
+
+    listen() {
+        const isDrag = (event) => event.dataTransfer?.types.includes("Files");
+        const drag = (event) => {
+            if (isDrag(event)) {
+                event.preventDefault();
+                document.body.classList.add("files-dragging");
+            }
+        };
+        document.addEventListener("dragenter", drag);
+        document.addEventListener("dragover", drag);
+        document.addEventListener("dragleave", (event) => {
+            if (!event.relatedTarget) {
+                document.body.classList.remove("files-dragging");
+            }
+        });
+        document.addEventListener("drop", async (event) => {
+            if (isDrag(event)) {
+                event.preventDefault();
+                document.body.classList.remove("files-dragging");
+                this.add(await dropped(event.dataTransfer));
+            }
+        });
+        window.addEventListener("beforeunload", (event) => {
+            if (this.active().length) {
+                event.preventDefault();
+            }
+        });
+        window.addEventListener("pagehide", () => {
+            this.uploads.forEach((upload) => upload.abort());
+        });
+    }
+
+    add(files) {
+        for (const [file, name] of files) {
+            const upload = new Upload(this, file, this.config.folder + name);
+            this.uploads.push(upload);
+            this.list.append(upload.row);
+        }
+        this.next();
+    }
+
+    active() {
+        return this.uploads.filter(({ state }) => state === "waiting" || state === "running");
+    }
+
+    next() {
+        const running = this.uploads.filter(({ state }) => state === "running").length;
+        const waiting = this.uploads.filter(({ state }) => state === "waiting");
+        for (const upload of waiting.slice(0, FILES - running)) {
+            upload.run().then(() => this.next());
+        }
+    }
+
+    changed() {
+        const count = this.uploads.filter(({ state }) => state === "done").length;
+        if (count && !this.active().length) {
+            const refresh = document.createElement("a");
+            refresh.href = "";
+            refresh.textContent = this.texts.refresh;
+            this.done.replaceChildren(`${this.texts.uploaded} ${count}. `, refresh);
+        } else {
+            this.done.replaceChildren();
+        }
+    }
+
+    post(url, data, signal) {
+        const headers = { "Content-Type": "application/json", "X-CSRFToken": this.token };
+        return this.answer(send("POST", url, JSON.stringify(data), headers, signal));
+    }
+
+    postForm(url, fields, signal, onProgress) {
+        return this.answer(send("POST", url, this.form(fields), {}, signal, onProgress));
+    }
+
+    form(fields) {
+        const form = new FormData();
+        form.set("csrfmiddlewaretoken", this.token);
+        for (const [name, value] of Object.entries(fields)) {
+            form.set(name, value);
+        }
+        return form;
+    }
+
+    async answer(sent) {
+        const { status, text } = await sent;
+        let answer;
+        try {
+            answer = JSON.parse(text);
+        } catch {
+            answer = { message: `${this.texts.failed} (${status})` };
+        }
+        if (status !== 200) {
+            throw new Refused(answer, status);
+        }
+        return answer;
+    }
+}
+
+// Return the files of a drop, each with its path: those in folders too.
+async function dropped(transfer) {
+    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+    const found = await Promise.all(entries.map((entry) => files(entry)));
+    return found.flat();
+}
+
+async function files(entry) {
+    if (entry.isFile) {
+        const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+        return [[file, entry.fullPath.slice(1)]];
+    }
+    const reader = entry.createReader();
+    const found = [];
+    for (;;) {
+        const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+        if (!batch.length) {
+            return found;
+        }
+        found.push(...(await Promise.all(batch.map((inner) => files(inner)))).flat());
+    }
+}
+
+const element = document.getElementById("files-upload");
+if (element) {
+    new Panel(element);
+}
