@@ -15,7 +15,7 @@ class FilesConfig(AppConfig):
     name = "files"
 
     def ready(self) -> None:
-        """Watch over `migrate` and `check`; keep the garbage collector from what the start has made.
+        """Watch over `migrate` and `check`; keep the garbage collector from what is there.
 
         None of it is garbage, but looking takes a third of a short command's time, and writes to
         memory that processes could share.

@@ -250,8 +250,9 @@ class File(models.Model):
             kept, etag = self._keep()
             try:
                 yield etag
+            except s3.S3UnavailableError:
+                raise  # the write may take effect yet
             except BaseException as error:
-                # Any other write may have failed after it took effect.
                 refused = isinstance(error, s3.ObjectChangedError)
                 if kept and (refused or self._is_still(etag)):
                     kept._discard()
@@ -286,6 +287,7 @@ class File(models.Model):
     def _move(self, key: str, **changes: Any) -> None:
         """Copy under a row in the trash, exchange the keys of both rows, delete the old object."""
         with self._alone():
+            etag = self.storage.stat(str(self)).etag
             with transaction.atomic(durable=True):
                 copy = _reserve(key)
             with copy._alone():
@@ -293,7 +295,8 @@ class File(models.Model):
                 with transaction.atomic(durable=True):
                     File.objects.filter(pk=copy.pk).delete()
                     left = self._give_way(copy, changes)
-        left._discard()
+        if left._is_still(etag):  # what somebody else has put there meanwhile stays in the trash
+            left._discard()
 
     def _discard(self) -> None:
         """Delete what nobody needs, or leave it in the trash where S3 does not."""
@@ -333,7 +336,9 @@ class File(models.Model):
             if not free:
                 raise _overtaken(str(self))
             try:
-                if not File.objects.filter(pk=pk, object_key=str(self)).exists():
+                in_trash = self.deleted_at is not None
+                known = File.objects.filter(pk=pk, object_key=str(self))
+                if not known.filter(deleted_at__isnull=not in_trash).exists():
                     raise _overtaken(str(self))
                 yield
             finally:

@@ -87,12 +87,14 @@ def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        line = process.stdout.readline().decode()
-        found = re.fullmatch(r"(\S+)  login: (\S+)  password: (\S+)\n", line)
-        assert found, line
-        browse(*found.groups())
-        process.send_signal(end)
-        output = process.communicate(timeout=30)
+        try:
+            line = process.stdout.readline().decode()
+            found = re.fullmatch(r"(\S+)  login: (\S+)  password: (\S+)\n", line)
+            assert found, line
+            browse(*found.groups())
+        finally:
+            process.send_signal(end)
+            output = process.communicate(timeout=30)
     assert process.returncode == 128 + end
     assert b"Traceback" not in b"".join(output)
 
@@ -113,7 +115,8 @@ def browse(url, login, password):
     )
     assert answer.status == 302
     cookies = "; ".join(value.partition(";")[0] for value in answer.headers.getlist("Set-Cookie"))
-    page = http.request("GET", url + "files/file/", headers={"Cookie": cookies}).data.decode()
+    everything = url + "files/file/?below=1"
+    page = http.request("GET", everything, headers={"Cookie": cookies}).data.decode()
     for key, _ in samples():
         assert key in page
 

@@ -783,3 +783,21 @@ def test_a_crash_leaves_every_live_row_its_bytes(crash, storage, operation, size
         if status != -signal.SIGKILL:
             break
     assert (status, number > 1) == (0, (operation, moment) != ("trash", "after"))
+
+
+def test_a_file_restored_meanwhile_is_not_deleted(make_file, storage):
+    file = make_file("a")
+    file.trash()
+    stale = File.objects.get()
+    file.restore()
+    with pytest.raises(ObjectChangedError):
+        stale.delete()
+    assert File.objects.live().get().read_text() == "text"
+
+
+def test_what_somebody_else_writes_during_a_rename_stays_in_the_trash(make_file, during, put):
+    file = make_file("a", b"old")
+    during("CompleteMultipartUpload", lambda: put("a", b"theirs"))
+    file.rename("b")
+    assert File.objects.live().get().read_text() == "old"
+    assert File.objects.trashed().get().read_text() == "theirs"
