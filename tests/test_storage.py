@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import urllib3
+from botocore.exceptions import ClientError
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
@@ -238,12 +239,79 @@ class Stream(io.BytesIO):
         return False
 
 
-def test_content_that_can_be_read_once_is_not_saved_empty_after_a_race(storage, put, monkeypatch):
-    monkeypatch.setattr(ObjectStorage, "exists", lambda self, name: False)
-    put("name", b"theirs")
+class OvertakenStream(Stream):
+    """Content during whose reading somebody else writes the object."""
+
+    def __init__(self, data, overtake):
+        super().__init__(data)
+        self.overtake = overtake
+
+    def read(self, size=-1):
+        self.overtake()
+        return super().read(size)
+
+
+def test_content_that_can_be_read_once_is_not_saved_empty_after_a_race(storage, put):
     with pytest.raises(FileExistsError):
-        storage.save("name", Stream(b"ours"))
+        storage.save("name", OvertakenStream(b"ours", lambda: put("name", b"theirs")))
     assert [entry["Key"] for entry in listed(storage)] == ["name"]
+
+
+@pytest.mark.parametrize("error", [FileExistsError(17, "taken"), S3UnavailableError(5, "lost")])
+def test_a_write_whose_answer_was_lost_is_known_again(storage, monkeypatch, error):
+    put = ObjectStorage._put
+
+    def lose_the_answer(self, *arguments, **parameters):
+        put(self, *arguments, **parameters)
+        raise error
+
+    monkeypatch.setattr(ObjectStorage, "_put", lose_the_answer)
+    assert storage.save("a", ContentFile(b"text")) == "a"
+    assert storage.open("a").read() == b"text"
+
+
+def test_a_write_that_cannot_be_looked_for_has_failed(storage, monkeypatch, unreachable):
+    def fail(self, *arguments, **parameters):
+        raise S3UnavailableError(5, "lost")
+
+    monkeypatch.setattr(ObjectStorage, "_put", fail)
+    unreachable()
+    with pytest.raises(S3UnavailableError):
+        storage.create("a", File(io.BytesIO(b"text")))
+
+
+def test_a_suffix_leaves_the_key_within_its_bytes(storage, put):
+    put("ü" * 512, b"first")
+    key = storage.save("ü" * 512, ContentFile(b"second"))
+    assert len(key.encode()) <= 1024
+    assert storage.open(key).read() == b"second"
+
+
+def test_parts_grow_so_that_there_are_not_too_many(storage, monkeypatch):
+    monkeypatch.setattr("files.multipart.MAX_PARTS", 2)
+    storage.save("large", ContentFile(bytes(3 * PART_SIZE)))
+    assert storage.stat("large").etag.endswith('-2"')
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", PermissionError),
+        (503, "SlowDown", S3UnavailableError),
+        (412, "PreconditionFailed", FileExistsError),
+    ],
+)
+def test_what_s3_refuses_is_an_error_of_python(storage, status, code, kind):
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(kind) as raised, storage._boundary("a"):
+        raise ClientError(answer, "PutObject")
+    assert type(raised.value) is kind
+
+
+def test_the_object_of_a_folder_is_not_listed_in_it(storage, put):
+    for key in ("a/", "a/e"):
+        put(key, b"")
+    assert storage.listdir("a") == ([], ["e"])
 
 
 def listed(storage):
