@@ -132,7 +132,7 @@ class Uploads:
         about = json.loads(request.body)
         key, size = str(about["key"]), int(about["size"])
         replaced = self._target(request, key, replace=bool(about.get("replace")))
-        if size <= PART_SIZE:
+        if size <= PART_SIZE or not about.get("direct", True):
             return {"direct": False}
         if size > MAX_SIZE:
             raise ValidationError(gettext("S3 keeps files of at most 5 TB."))

@@ -31,7 +31,8 @@ def ask(client, step, **about):
 
 
 def begin(client, key="big.bin", size=SIZE, **about):
-    return ask(client, "begin", key=key, size=size, type="", **about)
+    about = {"key": key, "size": size, "type": "", "direct": True} | about
+    return ask(client, "begin", **about)
 
 
 def send(client, plan, data=DATA):
@@ -72,6 +73,8 @@ def test_a_large_file_goes_in_parts_and_then_has_a_row(admin_client, storage):
 
 def test_a_small_file_goes_whole(admin_client, storage):
     assert begin(admin_client, size=PART).json() == {"direct": False}
+    assert begin(admin_client, direct=False).json() == {"direct": False}
+    assert open_uploads(storage) == []
     content = SimpleUploadedFile("x", b"text", "text/plain")
     fields = {"key": "a//b c", "content": content}
     told = admin_client.post(f"{UPLOAD}whole/", fields).json()
@@ -226,7 +229,7 @@ def test_adding_and_replacing_are_permissions(
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(admin_client, about, told):
-    response = ask(admin_client, "begin", type="", **about)
+    response = ask(admin_client, "begin", type="", direct=True, **about)
     assert (response.status_code, response.json()) == (400, {"message": told, "taken": False})
 
 

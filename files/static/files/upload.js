@@ -130,9 +130,11 @@ class Upload {
     async transfer(signal) {
         const { addresses } = this.panel.config;
         const { file, key, replace } = this;
-        const about = { key, size: file.size, type: file.type, replace };
+        // Checksums can be made in secure contexts alone: https, or localhost.
+        const direct = window.isSecureContext;
+        const about = { key, size: file.size, type: file.type, direct, replace };
         const plan = await this.panel.post(addresses.begin, about, signal);
-        if (!plan.direct || !window.isSecureContext) {
+        if (!plan.direct) {
             return this.panel.postForm(
                 addresses.whole,
                 { key, content: file, ...(replace && { replace: "on" }) },
