@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
 from django.forms.widgets import Script
@@ -18,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -32,8 +35,8 @@ from files.changelist import (
     trail,
     visible,
 )
-from files.forms import IN_TRASH, TAKEN, MoveForm, RenameForm, ReplaceForm, UploadForm
-from files.models import File
+from files.forms import MoveForm, RenameForm, ReplaceForm, UploadForm, refuse_taken
+from files.models import File, may_see_trash
 from files.preview import preview
 from files.uploads import Uploads
 
@@ -102,6 +105,16 @@ class FileAdmin(admin.ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[File], search_term: str
     ) -> tuple[QuerySet[File], bool]:
         return listing.search(queryset, search_term), False
+
+    def action_checkbox(self, file: File) -> SafeString:
+        """Do without Django's form field for each row: a quarter of a page's time."""
+        label = gettext("Select %s") % visible(file.name)
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            file.pk,
+            label,
+        )
 
     @admin.display(description=_("key"), ordering="object_key")
     def key(self, file: File) -> str:
@@ -202,7 +215,7 @@ class FileAdmin(admin.ModelAdmin):
         return in_trash and self._may(request, "purge")
 
     def has_trash_view_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, "restore") or self._may(request, "purge")
+        return may_see_trash(request.user)
 
     def has_download_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and not is_trash(request)
@@ -236,11 +249,15 @@ class FileAdmin(admin.ModelAdmin):
 
     def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "change", live=True)
-        form = RenameForm(request.POST or None, initial={"key": str(file)})
+        form = RenameForm(request.POST or None, initial={"key": _proposed(str(file))})
         old = visible(str(file))
 
         def rename() -> str:
-            file.rename(form.cleaned_data["key"])
+            try:
+                file.rename(form.cleaned_data["key"])
+            except FileExistsError:
+                refuse_taken(form.cleaned_data["key"])
+                raise
             return gettext("Renamed from %s.") % old
 
         return self._form_view(request, file, form, rename, _("Rename or move"))
@@ -289,8 +306,8 @@ class FileAdmin(admin.ModelAdmin):
         if form.is_valid():
             try:
                 text = change()
-            except FileExistsError:
-                form.add_error("key", _taken(form.cleaned_data["key"]))
+            except ValidationError as error:
+                form.add_error("key", error)
             except OSError as error:
                 logger.error("%s", error)
                 form.add_error(None, f"{error.strerror or error}.")
@@ -330,7 +347,7 @@ class FileAdmin(admin.ModelAdmin):
     def move(self, request: HttpRequest, queryset: QuerySet[File]) -> HttpResponseBase | None:
         form = MoveForm(
             request.POST if "folder" in request.POST else None,
-            initial={"folder": request.GET.get("folder", "")},
+            initial={"folder": _proposed(request.GET.get("folder", ""))},
         )
         if form.is_valid():
             folder = form.cleaned_data["folder"]
@@ -377,8 +394,25 @@ class FileAdmin(admin.ModelAdmin):
             self.message_user(request, text(done), messages.SUCCESS)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> None:
+        """Delete all that can be deleted. Raises the last OSError, when the others are told."""
+        failed: list[tuple[OSError, File]] = []
         for file in queryset:
-            file.delete()
+            try:
+                with transaction.atomic():
+                    super().log_deletions(request, queryset.filter(pk=file.pk))
+                    file.delete()
+            except OSError as error:
+                failed.append((error, file))
+        for reason, file in failed[:-1]:
+            self._report(request, reason, file)
+        if failed:
+            raise failed[-1][0]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Leave the log of several to `delete_queryset`, which knows what has been deleted."""
+        if not isinstance(queryset, QuerySet):
+            return super().log_deletions(request, queryset)
+        return None
 
     # Django's own pages
 
@@ -422,8 +456,9 @@ def _name(file: File) -> str:
     return str(file).rpartition("/")[2]
 
 
-def _taken(key: str) -> Any:
-    return IN_TRASH if File.objects.trashed().filter(object_key=key).exists() else TAKEN
+def _proposed(key: str) -> str:
+    """Return what a text field can show of a key: none with line ends, which it would drop."""
+    return key if key.isprintable() else ""
 
 
 def _moved(count: int) -> str:

@@ -142,20 +142,9 @@ class FileChangeList(ChangeList):
         return self.filtered.filter(inside)
 
     def get_results(self, request: HttpRequest) -> None:
-        order, descending = self._order()
         try:
-            with listing.limited():
-                page = listing.page(
-                    self.queryset,
-                    folder=None if self.is_flat else self.folder,
-                    order=order,
-                    descending=descending,
-                    after=request.GET.get(AFTER_VAR),
-                    before=request.GET.get(BEFORE_VAR),
-                    limit=self.list_per_page,
-                )
-                self.total = self._total(page)
-        except (ValueError, TypeError) as error:
+            page = self._find(request)
+        except (ValueError, TypeError, OverflowError) as error:
             raise IncorrectLookupParameters(error) from error
         except listing.TooSlowError:
             text = gettext("That took too long: search for more letters, or below a folder.")
@@ -163,6 +152,34 @@ class FileChangeList(ChangeList):
             page = listing.Page([], [], None, None)
             self.total = ""
         self._show(request, page)
+
+    def url_for_result(self, result: Any) -> str:
+        return f"{result.pk}/change/"
+
+    def _find(self, request: HttpRequest) -> listing.Page:
+        if self.is_flat and (self.query or self.has_active_filters):
+            try:
+                with listing.limited(listing.WALK_SECONDS):
+                    return self._page(request)
+            except listing.TooSlowError:
+                with listing.gathered():
+                    return self._page(request)
+        with listing.limited():
+            return self._page(request)
+
+    def _page(self, request: HttpRequest) -> listing.Page:
+        order, descending = self._order()
+        page = listing.page(
+            self.queryset,
+            folder=None if self.is_flat else self.folder,
+            order=order,
+            descending=descending,
+            after=request.GET.get(AFTER_VAR),
+            before=request.GET.get(BEFORE_VAR),
+            limit=self.list_per_page,
+        )
+        self.total = self._total(page)
+        return page
 
     def _order(self) -> tuple[listing.Order, bool]:
         """Return what the list is sorted by, and whether it descends."""
@@ -179,12 +196,17 @@ class FileChangeList(ChangeList):
         self.folders = [trail(folder, self._url)[-1] for folder in page.folders]
         self.trail = trail(self.folder, self._url)
         self.top = self._url("")
+        self.search_help_text = (
+            gettext("Searches all below “%s”.") % visible(self.folder)
+            if self.folder
+            else gettext("Searches all keys.")
+        )
         self.previous = page.previous and self.get_query_string({BEFORE_VAR: page.previous})
         self.next = page.next and self.get_query_string({AFTER_VAR: page.next})
         self.flat_url = self.get_query_string({BELOW_VAR: 1})
         self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, STATE_VAR])
         self.usage_url = self.get_query_string({USAGE_VAR: 1})
-        self.usage = self._usage() if USAGE_VAR in request.GET else None
+        self.usage = self._usage(request) if USAGE_VAR in request.GET else None
         # What Django's own templates and actions look at.
         self.result_list = page.files
         self.result_count = self.full_result_count = len(page.files)
@@ -212,10 +234,11 @@ class FileChangeList(ChangeList):
             "count": number_format(rounded, force_grouping=True)
         }
 
-    def _usage(self) -> listing.Usage | None:
+    def _usage(self, request: HttpRequest) -> listing.Usage | None:
         """Count everything below the folder, as the filters have it."""
         try:
             with listing.limited():
                 return listing.usage(self.filtered.filter(listing.below(self.folder)))
         except listing.TooSlowError:
+            messages.error(request, gettext("Counting took too long."))
             return None

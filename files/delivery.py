@@ -5,7 +5,6 @@ to S3 (`redirect`), or nginx in front (`accel`).
 """
 
 import logging
-import mimetypes
 import posixpath
 import re
 import unicodedata
@@ -121,7 +120,7 @@ def file_name(key: str) -> str:
 
 def content_type(file: File) -> str:
     """Return the type of the row, or one that the key suggests; never the object's own."""
-    guessed, encoding = mimetypes.guess_type(file.name)
+    guessed, encoding = s3.guess_type(file.name)
     found = file.content_type or (guessed if not encoding else None) or ""
     if not _CONTENT_TYPE.fullmatch(found):
         return "application/octet-stream"

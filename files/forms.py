@@ -12,10 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from files.fields import validate_object_key
 from files.models import File
 
-TAKEN = _("There is a file of this key already: choose another key.")
+TAKEN = _("There is a file of this key already.")
 IN_TRASH = _(
     "A file of this key is in the trash: restore it, delete it permanently, or choose another key."
 )
+
+
+NO_ROW = _("The bucket has an object of this key that is not in the catalogue: choose another key.")
 
 
 class Upload(Content):
@@ -32,8 +35,10 @@ def refuse_taken(key: str) -> None:
     taken = File.objects.filter(object_key=key).first()
     if taken is not None and taken.deleted_at:
         raise ValidationError(IN_TRASH, "in_trash")
-    if taken is not None or default_storage.exists(key):
+    if taken is not None:
         raise ValidationError(TAKEN, "taken")
+    if default_storage.exists(key):
+        raise ValidationError(NO_ROW, "object")
 
 
 class KeyField(forms.CharField):
@@ -54,7 +59,8 @@ class UploadForm(forms.ModelForm):
         required=False,
         help_text=_("Where to keep it in the bucket, exactly. Empty: the name of the file."),
     )
-    into = KeyField(required=False, widget=forms.HiddenInput)  # the folder it was asked from
+    # The folder it was asked from; as JSON, because a form changes line ends.
+    into = forms.JSONField(required=False, widget=forms.HiddenInput)
 
     class Meta:
         model = File
@@ -64,7 +70,7 @@ class UploadForm(forms.ModelForm):
         data = super().clean() or self.cleaned_data
         content: Any = data.get("content")
         if content is not None:
-            key = data.get("key") or data.get("into", "") + content.name
+            key = data.get("key") or str(data.get("into") or "") + content.name
             try:
                 refuse_taken(key)
             except ValidationError as error:

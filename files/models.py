@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.conf import settings
-from django.db import IntegrityError, connection, models, transaction
+from django.db import DataError, IntegrityError, connection, models, transaction
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import LessThanOrEqual
 from django.urls import reverse
@@ -170,14 +170,17 @@ class File(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row, and first the object where content has been assigned.
 
-        An object that was written for a row which then cannot be saved is deleted again.
+        An object that was written for a row which the database then refuses is deleted again.
         """
         new = is_new(self.object_key)
         try:
             super().save(*args, **kwargs)
-        except BaseException:
+        except (IntegrityError, DataError):
             if new and not is_new(self.object_key):
-                self.storage.delete(str(self))
+                try:
+                    self.storage.delete(str(self))
+                except OSError as error:
+                    logger.warning("The object %r has no row: %s", str(self), error)
             raise
 
     def refresh_from_storage(self) -> None:
@@ -216,8 +219,7 @@ class File(models.Model):
             self._move(_free_key(self.storage, self.original_key), original_key="", deleted_at=None)
         else:
             with self._alone():
-                stat = self.storage.stat(str(self))
-                self._record(**stat._asdict(), missing_at=None, deleted_at=None)
+                self.revive()
 
     def rename(self, key: str) -> None:
         """Give the file another key, by a copy on S3's side.
@@ -257,8 +259,12 @@ class File(models.Model):
                 if kept and (refused or self._is_still(etag)):
                     kept._discard()
                 raise
-            stat = self.storage.stat(str(self))
-            self._record(**stat._asdict(), missing_at=None, deleted_at=None)
+            self.revive()
+
+    def revive(self) -> None:
+        """Note what is under the key now, in a row that is live. Raises FileNotFoundError."""
+        stat = self.storage.stat(str(self))
+        self._record(**stat._asdict(), missing_at=None, deleted_at=None)
 
     def _is_gone(self) -> bool:
         try:
@@ -363,6 +369,11 @@ class File(models.Model):
                 self.trash()
             self.storage.delete(str(self))
             return super().delete(using=using, keep_parents=keep_parents)
+
+
+def may_see_trash(user: Any) -> bool:
+    """Say whether the user may do anything with what is in the trash."""
+    return bool(user.has_perm("files.restore_file") or user.has_perm("files.purge_file"))
 
 
 def _free_key(storage: "ObjectStorage", key: str) -> str:

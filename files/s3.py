@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import io
 import itertools
+import mimetypes
 import random
 import re
 import threading
@@ -63,6 +64,7 @@ CONFIG = Config(
 
 CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
 
+ARCHIVED = "The object is archived: restore it in S3 first"
 TRANSIENT = {429, 500, 502, 503, 504}
 NETWORK_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
@@ -155,9 +157,12 @@ class Bucket:
         example = urlsplit(
             client.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "x"})
         )
-        self._origin = f"{example.scheme}://{example.netloc}"
+        # botocore presigns for the global host, which knows no region launched after March 2019.
+        regional = urlsplit(client.meta.endpoint_url).netloc
+        host = example.netloc.replace("s3.amazonaws.com", regional)
+        self._origin = f"{example.scheme}://{host}"
         default_port = {"http": ":80", "https": ":443"}[example.scheme]
-        self._host = example.netloc.removesuffix(default_port)
+        self._host = host.removesuffix(default_port)
         self._path = example.path.removesuffix("x")
         credential = parse_qs(example.query)["X-Amz-Credential"][0]
         self._region = credential.split("/")[-3]
@@ -263,6 +268,8 @@ class Bucket:
         if response.status == 404 and code in {"NoSuchKey", ""}:
             text = f"There is no such object in the bucket {self.name}"
             raise FileNotFoundError(errno.ENOENT, text, key)
+        if code == "InvalidObjectState":
+            raise S3Error(errno.EIO, ARCHIVED, key)
         if response.status == 403:
             text = (
                 f"S3 refuses the object ({code or 'Forbidden'}): allow s3:GetObject on it to the"
@@ -277,6 +284,11 @@ class Bucket:
             message = f"the bucket {self.name} is in {region}: set AWS_REGION"
         text = f"S3 refuses {method} in the bucket {self.name}: {response.status} {code} {message}"
         raise S3Error(errno.EIO, text.rstrip())
+
+
+def guess_type(key: str) -> tuple[str | None, str | None]:
+    """Return type and encoding that the key's last part suggests: a key is no URL."""
+    return mimetypes.guess_type("./" + key.rpartition("/")[2])
 
 
 def _back_off(attempt: int) -> None:

@@ -3,7 +3,6 @@
 import base64
 import errno
 import hashlib
-import mimetypes
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,15 +39,17 @@ __all__ = [
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
-COPY_PART_SIZE = 512 * MIB  # at most 5 GiB, S3's limit
-COPIES = 8  # parts that are copied at a time
+COPY_PART_SIZE = 64 * MIB  # which S3 copies within the time that it may be silent
+COPIES = 16  # parts that are copied at a time
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
+MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 NEW = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
 
 # What a copy takes over of its original, beside the bytes.
 COPIED = (
+    "BucketKeyEnabled",
     "CacheControl",
     "ContentDisposition",
     "ContentEncoding",
@@ -56,6 +57,8 @@ COPIED = (
     "ContentType",
     "Expires",
     "Metadata",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
     "StorageClass",
 )
 
@@ -117,7 +120,7 @@ class ObjectStorage(S3Storage):
         headers = response.headers
         return ObjectStat(
             size=int(headers["Content-Length"]),
-            content_type=headers.get("Content-Type", ""),
+            content_type=headers.get("Content-Type", "")[:MAX_TYPE_LENGTH],
             etag=headers.get("ETag", ""),
             modified_at=_http_date(headers["Last-Modified"]),
         )
@@ -306,7 +309,7 @@ class ObjectStorage(S3Storage):
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
         parameters: dict[str, Any] = self.get_object_parameters(name)
         if "ContentType" not in parameters:
-            guessed, encoding = mimetypes.guess_type(name)
+            guessed, encoding = s3.guess_type(name)
             packed = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}
             if encoding:
                 guessed = packed.get(encoding, self.default_content_type)
@@ -440,6 +443,8 @@ class ObjectStorage(S3Storage):
         if status == 404 and code in {"NoSuchKey", "NoSuchCORSConfiguration", "404"}:
             text = f"There is no such object in the bucket {self.bucket_name}"
             raise FileNotFoundError(errno.ENOENT, text, key) from error
+        if code == "InvalidObjectState":
+            raise S3Error(errno.EIO, s3.ARCHIVED, key) from error
         if status == 403:
             text = f"S3 refuses {operation} ({code}): allow it to the role of this process"
             raise PermissionError(errno.EACCES, text, key) from error

@@ -19,6 +19,7 @@ from files.changelist import visible
 from files.forms import Upload, refuse_taken
 from files.models import File
 from files.multipart import MAX_PARTS, part_size
+from files.storage import MAX_TYPE_LENGTH
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 PART_SIZE = 16 * MIB  # what is larger goes in parts of this size, or larger ones
 MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
-MAX_SIZE = 5 * 2**40  # bytes, S3's limit
+MAX_SIZE = MAX_PARTS * 5 * 2**30  # bytes: a part has at most 5 GiB
 
 
 class Ticket(NamedTuple):
@@ -94,6 +95,8 @@ class Uploads:
                 "rename": gettext("Another key"),
                 "key": gettext("The key to keep it under:"),
                 "uploaded": gettext("Uploaded files:"),
+                "loggedOut": gettext("You are logged out: log in in another tab and try again."),
+                "unreadable": gettext("Some of what was dropped cannot be read."),
                 "refresh": gettext("Show them in the list"),
             },
         }
@@ -106,8 +109,9 @@ class Uploads:
             try:
                 return JsonResponse(step(request))
             except ValidationError as error:
-                taken = error.code in {"taken", "in_trash"}
-                return _refusal(409 if taken else 400, error.messages[0], taken=taken)
+                taken = error.code in {"taken", "in_trash", "object"}
+                status, replaceable = 409 if taken else 400, error.code != "object"
+                return _refusal(status, error.messages[0], taken=taken, replaceable=replaceable)
             except FileExistsError as error:
                 return _refusal(409, f"{error.strerror}.", taken=True)
             except OSError as error:
@@ -119,7 +123,7 @@ class Uploads:
 
     def _whole(self, request: HttpRequest) -> dict[str, Any]:
         """Take a small file."""
-        key = request.POST["key"]
+        key = str(json.loads(request.POST["key"]))  # a form would change line ends
         content = Upload(cast("UploadedFile", request.FILES["content"]), key)
         replaced = self._target(request, key, replace="replace" in request.POST)
         if replaced is not None:
@@ -135,9 +139,9 @@ class Uploads:
         if size <= PART_SIZE or not about.get("direct", True):
             return {"direct": False}
         if size > MAX_SIZE:
-            raise ValidationError(gettext("S3 keeps files of at most 5 TB."))
+            raise ValidationError(gettext("S3 keeps no file of that size."))
         mark = uuid.uuid4().hex
-        upload_id = self._storage.begin_upload(key, str(about["type"]), mark)
+        upload_id = self._storage.begin_upload(key, str(about["type"])[:MAX_TYPE_LENGTH], mark)
         pk = None if replaced is None else replaced.pk
         ticket = Ticket(key, upload_id, size, mark, cast("int", request.user.pk), pk)
         return {"direct": True, "ticket": ticket.sign(), "partSize": part_size(size, PART_SIZE)}
@@ -160,11 +164,14 @@ class Uploads:
         ticket = Ticket.read(about["ticket"], request)
         digests = [str(digest) for digest in about["digests"]]
         if ticket.replaces is not None:
-            file = File.objects.get(pk=ticket.replaces)
+            file = self._replaceable(request, ticket.key)
+            if file is None or file.pk != ticket.replaces:
+                raise ValidationError(gettext("The file has been moved or deleted: begin again."))
             if self._storage.is_marked(ticket.key, ticket.mark):  # the answer to this was lost
-                return _told(file)
-            with file.replacing() as etag:
-                self._make(ticket, digests, etag)
+                file.revive()
+            else:
+                with file.replacing() as etag:
+                    self._make(ticket, digests, etag)
             return self._replaced(request, file)
         self._make(ticket, digests, None)
         file, is_new = File.objects.get_or_create(
@@ -193,14 +200,15 @@ class Uploads:
 
     def _target(self, request: HttpRequest, key: str, *, replace: bool) -> File | None:
         """Return the file to be replaced, None for a new one. Raises ValidationError."""
-        if replace:
-            if not request.user.has_perm("files.replace_file"):
-                raise PermissionDenied
-            file = File.objects.filter(object_key=key).first()
-            if file is not None:
-                return file
-        refuse_taken(key)
-        return None
+        file = self._replaceable(request, key) if replace else None
+        if file is None:
+            refuse_taken(key)
+        return file
+
+    def _replaceable(self, request: HttpRequest, key: str) -> File | None:
+        if not request.user.has_perm("files.replace_file"):
+            raise PermissionDenied
+        return File.objects.filter(object_key=key).first()
 
     def _added(self, request: HttpRequest, file: File) -> dict[str, Any]:
         self._admin.log_addition(request, file, [{"added": {}}])
@@ -219,5 +227,9 @@ def _told(file: File) -> dict[str, Any]:
     }
 
 
-def _refusal(status: int, message: Any, *, taken: bool = False) -> JsonResponse:
-    return JsonResponse({"message": str(message), "taken": taken}, status=status)
+def _refusal(
+    status: int, message: Any, *, taken: bool = False, replaceable: bool = False
+) -> JsonResponse:
+    """Answer what cannot be; `taken`: by another key it can, `replaceable`: or by replacing."""
+    told = {"message": str(message), "taken": taken, "replaceable": taken and replaceable}
+    return JsonResponse(told, status=status)

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 
 from files import listing
 from files.models import File
@@ -139,6 +140,23 @@ def test_what_takes_too_long_is_a_message(admin_client, monkeypatch):
     assert "That took too long" in messages(response)[0]
 
 
+def test_a_search_that_walks_too_long_gathers_instead(admin_client, monkeypatch):
+    make("a/x", "b")
+    page, settings = listing.page, []
+
+    def slow_at_first(*arguments, **options):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('enable_indexscan')")
+            settings.append(cursor.fetchone()[0])
+        if len(settings) == 1:
+            raise listing.TooSlowError
+        return page(*arguments, **options)
+
+    monkeypatch.setattr(listing, "page", slow_at_first)
+    assert keys(admin_client.get(LIST, {"q": "x"})) == ["a/x"]
+    assert settings == ["on", "off"]
+
+
 def test_usage_is_counted_when_it_is_asked(admin_client, monkeypatch):
     make("a/b", "a/c/d", size=1000)
     make("e", size=1)
@@ -214,7 +232,8 @@ def test_an_upload_never_overwrites(admin_client, put, in_catalogue):
     if in_catalogue:
         File.objects.create(object_key="a")
     response = upload(admin_client, key="a")
-    assert "There is a file of this key already" in response.content.decode()
+    told = "There is a file of this key already" if in_catalogue else "not in the catalogue"
+    assert told in response.content.decode()
     assert File.objects.count() == in_catalogue
 
 
@@ -232,8 +251,8 @@ def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, unreachable)
 
 def test_an_upload_goes_to_the_folder_shown(admin_client, storage):
     page = admin_client.get(f"{LIST}add/", {"folder": "a//"}).content.decode()
-    assert 'name="into" value="a//"' in page
-    upload(admin_client, into="a//")
+    assert 'name="into" value="&quot;a//&quot;"' in page
+    upload(admin_client, into='"a//"')
     assert storage.exists("a//a b.txt")
 
 
@@ -270,7 +289,7 @@ def test_rename_moves_the_object(admin_client, make_file, storage):
     [
         ("taken", "There is a file of this key already"),
         ("trashed", "A file of this key is in the trash"),
-        ("object", "There is a file of this key already"),
+        ("object", "The bucket has an object of this key"),
         ("", "This field is required"),
         ("x" * 1025, "A key has at most 1024 bytes"),
     ],
@@ -388,6 +407,27 @@ def test_several_are_deleted_permanently(admin_client, make_file, storage):
     assert [storage.exists(key) for key in "abc"] == [False, False, True]
 
 
+def test_a_deletion_that_s3_refuses_leaves_the_others(
+    admin_client, make_file, storage, monkeypatch
+):
+    files = [make_file(key) for key in "abc"]
+    for file in files:
+        file.trash()
+    delete = storage._wrapped.delete
+
+    def refuse(name):
+        if name in "ab":
+            raise PermissionError(13, f"S3 refuses {name}")
+        delete(name)
+
+    monkeypatch.setattr(storage._wrapped, "delete", refuse)
+    chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}
+    response = admin_client.post(f"{LIST}?state=trash", chosen | {"post": "yes"}, follow=True)
+    assert messages(response) == ["“a”: S3 refuses a.", "S3 refuses b."]
+    assert [str(file) for file in File.objects.all()] == ["a", "b"]
+    assert LogEntry.objects.get().object_repr == "c"
+
+
 def test_several_are_downloaded_as_a_zip(admin_client, make_file):
     files = [make_file("a/b.txt", b"b"), make_file("a/c/d.txt", b"d")]
     response = act(admin_client, "download", *files, query="?folder=a/&below=1")
@@ -446,6 +486,14 @@ def test_a_permission_is_enough(staff, make_file, what):
     client = staff("view_file", PERMISSIONS[what])
     fields = {"key": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
     assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 302
+
+
+@pytest.mark.parametrize("permission", ["restore_file", "purge_file"])
+def test_the_trash_shows_its_contents_to_those_who_may_see_it(staff, make_file, permission):
+    file = make_file("a")
+    file.trash()
+    client = staff("view_file", permission)
+    assert client.get(f"/files/{file.pk}/").getvalue() == b"text"
 
 
 def test_the_trash_is_for_those_who_may_restore_or_purge(staff, make_file):

@@ -673,6 +673,18 @@ def test_no_connection_is_tried_after_the_limit(storage, unreachable, monkeypatc
     assert waits == []
 
 
+def test_objects_are_read_from_the_host_of_their_region(monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    for region, bucket, host in [
+        ("eu-central-2", "bkt", "bkt.s3.eu-central-2.amazonaws.com"),
+        ("eu-central-2", "dotted.bkt", "s3.eu-central-2.amazonaws.com"),
+        ("cn-north-1", "bkt", "bkt.s3.cn-north-1.amazonaws.com.cn"),
+    ]:
+        client = aws.session().create_client("s3", region_name=region, config=s3.CONFIG)
+        url = s3.Bucket(aws.session(), client, bucket).presign("GET", "a")
+        assert urlsplit(url).netloc == host
+
+
 def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
     monkeypatch.setattr(storage.objects, "_credentials", Credentials("id", "secret", "to/k=n+"))
     assert parse_qs(urlsplit(storage.url("a")).query)["X-Amz-Security-Token"] == ["to/k=n+"]

@@ -85,6 +85,16 @@ def test_delete_deletes_the_object_and_the_row(make_file, storage):
     assert not File.objects.exists()
 
 
+@pytest.mark.parametrize("key", ["//[x/a.txt", "//a]b/c.pdf", "//\u2100/a.txt", "ab:c#d.pdf"])
+def test_a_type_is_guessed_from_a_key_that_is_no_url(storage, key):
+    file = File.objects.create(object_key=ContentFile(b"x", name=key))
+    assert file.content_type in {"text/plain", "application/pdf"}
+
+
+def test_a_type_that_is_too_long_is_cut(make_file):
+    assert len(make_file("a", ContentType="a/" + "b" * 300).content_type) == 255
+
+
 def test_an_object_that_was_there_outlives_a_row_that_cannot_be_saved(make_file, storage):
     make_file("taken")
     with pytest.raises(IntegrityError), transaction.atomic():

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import random
 
 import pytest
@@ -76,18 +77,23 @@ def test_a_small_file_goes_whole(admin_client, storage):
     assert begin(admin_client, direct=False).json() == {"direct": False}
     assert open_uploads(storage) == []
     content = SimpleUploadedFile("x", b"text", "text/plain")
-    fields = {"key": "a//b c", "content": content}
+    fields = {"key": json.dumps("a//b\tc"), "content": content}
     told = admin_client.post(f"{UPLOAD}whole/", fields).json()
     file = File.objects.get()
-    assert told == {"key": "a//b c", "url": f"/admin/files/file/{file.pk}/change/"}
+    assert str(file) == "a//b\tc"
+    assert told == {"key": "a//b␉c", "url": f"/admin/files/file/{file.pk}/change/"}
     assert (file.read_text(), file.content_type) == ("text", "text/plain")
 
 
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("taken", "There is a file of this key already: choose another key."),
-        ("object", "There is a file of this key already: choose another key."),
+        ("taken", "There is a file of this key already."),
+        (
+            "object",
+            "The bucket has an object of this key that is not in the catalogue: choose another"
+            " key.",
+        ),
         (
             "trashed",
             "A file of this key is in the trash: restore it, delete it permanently, or choose"
@@ -99,10 +105,10 @@ def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage,
     make_file("taken")
     make_file("trashed").trash()
     put("object", b"old")
-    refused = {"message": told, "taken": True}
+    refused = {"message": told, "taken": True, "replaceable": key != "object"}
     response = begin(admin_client, key)
     assert (response.status_code, response.json()) == (409, refused)
-    fields = {"key": key, "content": SimpleUploadedFile("x", b"new")}
+    fields = {"key": json.dumps(key), "content": SimpleUploadedFile("x", b"new")}
     response = admin_client.post(f"{UPLOAD}whole/", fields)
     assert (response.status_code, response.json()) == (409, refused)
     assert storage.open(key).read() != b"new"
@@ -114,7 +120,8 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
     digests = send(admin_client, plan)
     put("big.bin", b"first")
     response = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests)
-    refused = {"message": "There is an object of this key.", "taken": True}
+    told = "There is an object of this key."
+    refused = {"message": told, "taken": True, "replaceable": False}
     assert (response.status_code, response.json()) == (409, refused)
     assert storage.open("big.bin").read() == b"first"
     assert not File.objects.exists()
@@ -131,11 +138,33 @@ def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash
     live = File.objects.live().get()
     assert (live.pk, str(live), live.open().read()) == (file.pk, "big.bin", DATA)
     assert File.objects.trashed().get().read_text() == "old"
-    small = {"key": "big.bin", "content": SimpleUploadedFile("x", b"small"), "replace": "on"}
+    content = SimpleUploadedFile("x", b"small")
+    small = {"key": json.dumps("big.bin"), "content": content, "replace": "on"}
     admin_client.post(f"{UPLOAD}whole/", small)
     assert live.read_text() == "small"
     assert File.objects.trashed().count() == 2
     assert history() == ["Replaced the content; the former one is in the trash."] * 2
+
+
+def test_a_replacement_whose_answer_was_lost_is_noted(admin_client, make_file, storage):
+    file = make_file("big.bin", b"old")
+    file.trash()
+    plan = begin(admin_client, replace=True).json()
+    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    ask(admin_client, "finish", **finish)
+    File.objects.filter(pk=file.pk).update(size=3, deleted_at="2026-01-01T00:00Z")
+    assert ask(admin_client, "finish", **finish).status_code == 200
+    assert File.objects.live().get().size == SIZE
+
+
+@pytest.mark.parametrize("change", ["rename", "delete"])
+def test_a_file_to_be_replaced_that_is_gone_is_a_sentence(admin_client, make_file, change):
+    file = make_file("big.bin", b"old")
+    plan = begin(admin_client, replace=True).json()
+    file.rename("other") if change == "rename" else file.delete()
+    response = ask(admin_client, "finish", ticket=plan["ticket"], digests=[])
+    assert response.status_code == 400
+    assert response.json()["message"] == "The file has been moved or deleted: begin again."
 
 
 def test_parts_that_are_missing_make_no_file(admin_client, storage):
@@ -211,7 +240,8 @@ def test_adding_and_replacing_are_permissions(
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)
     assert begin(client, "a", replace=True).status_code == status
-    small = {"key": "a", "content": SimpleUploadedFile("x", b"new"), "replace": "on"}
+    content = SimpleUploadedFile("x", b"new")
+    small = {"key": json.dumps("a"), "content": content, "replace": "on"}
     assert client.post(f"{UPLOAD}whole/", small).status_code == status
 
 
@@ -223,14 +253,15 @@ def test_adding_and_replacing_are_permissions(
             {"key": "x" * 1025, "size": 1},
             "A key has at most 1024 bytes in UTF-8; this one has 1025.",
         ),
-        ({"key": "a", "size": 2**50}, "S3 keeps files of at most 5 TB."),
+        ({"key": "a", "size": 2**50}, "S3 keeps no file of that size."),
         ({"key": "a", "size": "x"}, "The request is not what an upload sends."),
         ({}, "The request is not what an upload sends."),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(admin_client, about, told):
     response = ask(admin_client, "begin", type="", direct=True, **about)
-    assert (response.status_code, response.json()) == (400, {"message": told, "taken": False})
+    refused = {"message": told, "taken": False, "replaceable": False}
+    assert (response.status_code, response.json()) == (400, refused)
 
 
 def test_s3_out_of_reach_is_told(admin_client, unreachable):

@@ -19,7 +19,7 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
-LEAST, SECONDS = 3, 25  # runs of a page at least, and what more than those may take
+LEAST, SECONDS = 3, 15  # runs of a page at least, and what more than those may take
 PER_PAGE = 100
 
 # A half are logs, a quarter is users' (with a folder for each, at the top of users/), a tenth lies
@@ -118,9 +118,7 @@ def fill(rows: int) -> None:
                 ),
             )
         for definition in indexes:
-            _timed(
-                definition.split()[2], lambda definition=definition: cursor.execute(definition)
-            )
+            _timed(definition.split()[2], lambda definition=definition: cursor.execute(definition))
         _timed("VACUUM ANALYZE", lambda: cursor.execute("VACUUM ANALYZE files"))
         cursor.execute("CHECKPOINT")
 
@@ -203,7 +201,8 @@ class Asking:
         seconds = time.perf_counter() - start
         text = answer.content.decode()
         assert answer.status_code == 200, (admin, query, answer.status_code, answer.headers)
-        assert 'class="error' not in text, (admin, query, text)
+        if "That took too long" in text:
+            return math.inf, []
         return seconds, re.findall(r'name="_selected_action" value="(\d+)"', text)
 
 
@@ -215,7 +214,8 @@ def measure(pages: list[Page], rounds: int) -> list[dict[str, Any]]:
             count = len(queries)
         ours: list[float] = []
         stock: list[float] = []
-        while len(ours) < LEAST or (len(ours) < rounds and sum(ours + stock) < SECONDS):
+        end = time.monotonic() + SECONDS
+        while len(ours) < LEAST or (len(ours) < rounds and time.monotonic() < end):
             seconds, shown = asking.ask("admin", page.ours)
             ours.append(seconds)
             seconds, shown_by_stock = asking.ask("stock", page.stock)
@@ -225,7 +225,7 @@ def measure(pages: list[Page], rounds: int) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": page.name,
-                "ours": statistics.median(ours),
+                "ours": median if math.isfinite(median := statistics.median(ours)) else None,
                 "stock": statistics.median(stock),
                 "queries": count,
             }

@@ -8,17 +8,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Any part of a key is found by its trigrams, in the case-blind form in which Django's
-        # `icontains` compares. "default" is the database's own collation: the key's, "C", knows
-        # the case of ASCII alone.
-        migrations.RunSQL(
-            "CREATE EXTENSION IF NOT EXISTS pg_trgm", reverse_sql=migrations.RunSQL.noop
-        ),
-        migrations.RunSQL(
-            "CREATE INDEX files_search ON files USING gin"
-            ' (upper(object_key COLLATE "default") gin_trgm_ops)',
-            reverse_sql="DROP INDEX files_search",
-        ),
         migrations.AlterModelOptions(
             name="file",
             options={
@@ -110,5 +99,16 @@ class Migration(migrations.Migration):
                 fields=["object_key"],
                 name="files_missing",
             ),
+        ),
+        # Any part of a key is found by its trigrams, in the case-blind form in which Django's
+        # `icontains` compares. "default" is the database's own collation: the key's, "C", knows
+        # the case of ASCII alone.
+        migrations.RunSQL(
+            "CREATE EXTENSION IF NOT EXISTS pg_trgm", reverse_sql=migrations.RunSQL.noop
+        ),
+        migrations.RunSQL(
+            "CREATE INDEX files_search ON files USING gin"
+            ' (upper(object_key COLLATE "default") gin_trgm_ops)',
+            reverse_sql="DROP INDEX files_search",
         ),
     ]

@@ -9,6 +9,7 @@ class Refused extends Error {
     constructor(answer, status) {
         super(answer.message);
         this.taken = Boolean(answer.taken);
+        this.replaceable = Boolean(answer.replaceable);
         this.final = status < 500;
     }
 }
@@ -24,7 +25,9 @@ function send(method, url, body, headers, signal, onProgress) {
         request.upload.onprogress = (event) => onProgress?.(event.loaded);
         request.onload = () => resolve({ status: request.status, text: request.responseText });
         request.onerror = () => reject(new Error("network"));
-        signal.addEventListener("abort", () => request.abort());
+        const abort = () => request.abort();
+        signal.addEventListener("abort", abort, { once: true });
+        request.onloadend = () => signal.removeEventListener("abort", abort);
         request.onabort = () => reject(new DOMException("", "AbortError"));
         if (signal.aborted) {
             reject(new DOMException("", "AbortError"));
@@ -76,10 +79,13 @@ class Upload {
         this.name.className = "files-name";
         this.bar = document.createElement("progress");
         this.bar.max = Math.max(file.size, 1);
+        this.percent = document.createElement("span");
+        this.percent.className = "files-percent";
+        this.percent.setAttribute("aria-hidden", "true"); // the bar tells it too
         this.status = document.createElement("span");
         this.status.setAttribute("role", "status");
         this.buttons = document.createElement("span");
-        this.row.append(this.name, this.bar, this.status, this.buttons);
+        this.row.append(this.name, this.bar, this.percent, this.status, this.buttons);
         this.show("waiting", panel.texts.waiting);
     }
 
@@ -88,15 +94,20 @@ class Upload {
         this.row.dataset.state = state;
         this.name.textContent = this.key;
         this.bar.setAttribute("aria-label", this.key);
+        this.percent.textContent = "";
         this.status.textContent = text;
         this.status.className = state === "failed" || state === "taken" ? "files-failed" : "";
         const { cancel } = this.panel.texts;
         const all = ["waiting", "running", "taken"].includes(state)
             ? [...buttons, [cancel, () => this.cancel()]]
             : buttons;
+        const hadFocus = this.buttons.contains(document.activeElement);
         this.buttons.replaceChildren(
             ...all.map(([label, onClick]) => button(label, `${label}: ${this.key}`, onClick)),
         );
+        if (hadFocus) {
+            this.buttons.querySelector("button")?.focus();
+        }
         this.panel.changed();
     }
 
@@ -115,11 +126,12 @@ class Upload {
             link.textContent = told.key;
             this.name.replaceChildren(link);
         } catch (error) {
+            this.controller.abort(); // the other parts
             this.abort();
             if (error.name === "AbortError") {
                 this.show("canceled", texts.canceled, [[texts.retry, () => this.again()]]);
             } else if (error.taken) {
-                this.ask(error.message);
+                this.ask(error);
             } else {
                 const text = error instanceof Refused ? error.message : texts.failed;
                 this.show("failed", text, [[texts.retry, () => this.again()]]);
@@ -137,7 +149,7 @@ class Upload {
         if (!plan.direct) {
             return this.panel.postForm(
                 addresses.whole,
-                { key, content: file, ...(replace && { replace: "on" }) },
+                { key: JSON.stringify(key), content: file, ...(replace && { replace: "on" }) },
                 signal,
                 (loaded) => this.progress(loaded),
             );
@@ -182,15 +194,18 @@ class Upload {
     }
 
     progress(loaded) {
+        if (this.state !== "running") {
+            return;
+        }
         this.bar.value = Math.min(loaded, this.file.size);
-        this.status.textContent = `${Math.floor((100 * this.bar.value) / this.bar.max)} %`;
+        this.percent.textContent = `${Math.floor((100 * this.bar.value) / this.bar.max)} %`;
     }
 
     // The key is taken: nothing is overwritten before somebody says so.
-    ask(message) {
+    ask({ message, replaceable }) {
         const { texts, config } = this.panel;
         const choices = [[texts.rename, () => this.rename()]];
-        if (config.mayReplace) {
+        if (replaceable && config.mayReplace) {
             choices.unshift([texts.replace, () => this.again({ replace: true })]);
         }
         this.show("taken", message, choices);
@@ -264,7 +279,11 @@ class Panel {
             if (isDrag(event)) {
                 event.preventDefault();
                 document.body.classList.remove("files-dragging");
-                this.add(await dropped(event.dataTransfer));
+                try {
+                    this.add(await dropped(event.dataTransfer));
+                } catch {
+                    this.done.textContent = this.texts.unreadable;
+                }
             }
         });
         window.addEventListener("beforeunload", (event) => {
@@ -334,7 +353,9 @@ class Panel {
         try {
             answer = JSON.parse(text);
         } catch {
-            answer = { message: `${this.texts.failed} (${status})` };
+            // The login page comes with 200.
+            const message = status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
+            throw new Refused({ message }, status);
         }
         if (status !== 200) {
             throw new Refused(answer, status);

@@ -1,0 +1,63 @@
+"""The admin's list, beside Django's own on the same table."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.measure import process, table
+from project import services
+
+ROWS = (1_000_000, 10_000_000)
+ROUNDS = 9  # at most
+
+
+def run(rounds: int, rows: Sequence[int] = ROWS) -> None:
+    """Load and measure, from the smallest size to the largest; takes a quarter of an hour."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    with services.running("embedded") as environ:
+        environ |= {
+            "APP_ALLOWED_HOSTS": "testserver",
+            "APP_DEBUG": "false",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.stock.admin_settings",
+        }
+        process([sys.executable, "manage.py", "migrate", "--verbosity=0"], environ)
+        for size in sorted(rows):
+            command = [sys.executable, "-m", "benchmarks.stock.lists"]
+            output = process([*command, str(size), str(min(rounds, ROUNDS))], environ).output
+            seconds, found[size] = json.loads(output)
+            print(f"\n{size:,} files, loaded and indexed in {seconds:.0f} s.\n")
+            table(
+                ["a whole page", "Django", "ours", "times faster", "queries"],
+                [_row(page) for page in found[size]],
+            )
+    if len(found) > 1:
+        _flatness(found)
+
+
+def _row(page: dict[str, Any]) -> list[str]:
+    return [
+        page["name"],
+        _milliseconds(page["stock"]),
+        _milliseconds(page["ours"]) if page["ours"] else "gives up",
+        f"{page['stock'] / page['ours']:.1f}" if page["ours"] else "",
+        str(page["queries"]),
+    ]
+
+
+def _flatness(found: dict[int, list[dict[str, Any]]]) -> None:
+    smallest, largest = min(found), max(found)
+    print(f"\nFrom {smallest:,} to {largest:,} files: how many times as long.\n")
+    rows = [
+        [
+            small["name"],
+            f"{large['stock'] / small['stock']:.2f}",
+            f"{large['ours'] / small['ours']:.2f}" if small["ours"] and large["ours"] else "",
+        ]
+        for small, large in zip(found[smallest], found[largest], strict=True)
+    ]
+    table(["a whole page", "Django", "ours"], rows)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms"
