@@ -32,6 +32,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 POSTGRES_IMAGE = "postgres:17-alpine"
 LOCALSTACK_IMAGE = "localstack/localstack:4.4.0"  # later ones want an account
 
+# Browsers may upload straight to the bucket.
+CORS: Any = {
+    "CORSRules": [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
+}
+
 # Characters that a URL, a shell, SQL or an .ini file would trip over.
 _ODD = " '\"\\%@:/ü"
 
@@ -259,14 +264,7 @@ def _prepare(postgres: _Postgres, endpoint: str) -> dict[str, str]:
             CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
         )
     )
-    s3.put_bucket_cors(  # so that browsers may upload straight to it
-        Bucket=variables["APP_BUCKET_NAME"],
-        CORSConfiguration={
-            "CORSRules": [
-                {"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}
-            ]
-        },
-    )
+    s3.put_bucket_cors(Bucket=variables["APP_BUCKET_NAME"], CORSConfiguration=CORS)
     manager = session.client("secretsmanager", endpoint_url=endpoint, config=config)
     manager.create_secret(
         Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})

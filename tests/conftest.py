@@ -82,6 +82,7 @@ def _bucket() -> str:
         client.create_bucket(
             Bucket=name, CreateBucketConfiguration={"LocationConstraint": os.environ["AWS_REGION"]}
         )
+        client.put_bucket_cors(Bucket=name, CORSConfiguration=services.CORS)
     return str(name)
 
 
