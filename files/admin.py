@@ -19,8 +19,10 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -47,12 +49,12 @@ logger = logging.getLogger(__name__)
 class FileAdmin(admin.ModelAdmin):
     """A list that asks S3 nothing, and a page for each file that asks whether it is there."""
 
-    list_display = ["key", "type", "file_size", "modified_at", "state"]
+    list_display = ["key", "type", "file_size", "modified", "state"]
     list_filter = [TypeFilter, SizeFilter, StateFilter]
     list_per_page = 100
     list_max_show_all = 0
     view_on_site = False  # the content is linked
-    sortable_by = ["key", "file_size", "modified_at"]
+    sortable_by = ["key", "file_size", "modified"]
     show_facets = ShowFacets.NEVER  # they count
     search_fields = ["object_key"]
     actions = ["download", "move", "trash", "restore", "delete_selected"]
@@ -128,6 +130,11 @@ class FileAdmin(admin.ModelAdmin):
     @admin.display(description=_("size"), ordering="size")
     def file_size(self, file: File) -> str:
         return "" if file.size is None else filesizeformat(file.size)
+
+    @admin.display(description=_("modified"), ordering="modified_at")
+    def modified(self, file: File) -> str:
+        when = file.modified_at
+        return "" if when is None else date_format(localtime(when), "DATETIME_FORMAT")
 
     @admin.display(description=_("state"))
     def state(self, file: File) -> str:
