@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import psycopg.errors
 from django.db import OperationalError, connection, models, transaction
@@ -201,17 +201,16 @@ def _decode(cursor: str) -> list[Any]:
     return values
 
 
-class _Section:
+class _Section(Protocol):
     """One part of a list, in an order of its own."""
 
     name: str
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[Any]:
         """Return up to `limit` entries that follow the cursor, the nearest first."""
-        raise NotImplementedError
 
 
-class _Folders(_Section):
+class _Folders:
     """The folders in a folder.
 
     The index is entered once for each: at the first key behind the folder before (a "loose index
@@ -253,7 +252,7 @@ class _Folders(_Section):
             return [prefix for (prefix,) in database.fetchall()]
 
 
-class _Files(_Section):
+class _Files:
     """Files by keyset: a page begins where the one before ended, at the same cost at any depth."""
 
     name = "file"

@@ -197,7 +197,8 @@ class Asking:
     def ask(self, admin: str, query: dict[str, Any]) -> tuple[float, list[str]]:
         """Return the seconds of a request, and the ids of the files on its page."""
         start = time.perf_counter()
-        answer = self._client.get(f"/{admin}/files/file/?{urlencode(query)}")
+        path = {"admin": "/admin/files/file/", "stock": "/stock/sessions/stockfile/"}[admin]
+        answer = self._client.get(f"{path}?{urlencode(query)}")
         seconds = time.perf_counter() - start
         text = answer.content.decode()
         assert answer.status_code == 200, (admin, query, answer.status_code, answer.headers)
