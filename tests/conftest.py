@@ -257,6 +257,23 @@ def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
         yield serve
 
 
+def other_sessions(at_most: int) -> int:
+    """Return how many sessions others have in the database, when PostgreSQL has ended the rest."""
+    from django.db import connection
+
+    end = time.monotonic() + 10
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select count(*) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            (found,) = cursor.fetchone()
+        if found <= at_most or time.monotonic() > end:
+            return int(found)
+        time.sleep(0.1)
+
+
 def wait_for(port: int) -> None:
     """Return when something listens on the port."""
     end = time.monotonic() + 30

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from django.db import connection
 from django.test import AsyncRequestFactory, RequestFactory
 from django.utils import translation
 from django.utils.translation import trans_real
@@ -25,7 +24,7 @@ from hypothesis import strategies as st
 
 from files import archive, s3
 from files.models import File
-from tests.conftest import closing
+from tests.conftest import closing, other_sessions
 from tests.faults import STALL
 
 pytestmark = pytest.mark.django_db
@@ -481,12 +480,7 @@ def test_asgi_streams_the_same(make_file, storage):
     made = unpack(b"".join(asyncio.run(collect())))
     assert list(made) == ["a", "b", NOTE]
     assert made["a"] == LARGE
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select count(*) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-        )
-        assert cursor.fetchone()[0] == 0
+    assert other_sessions(at_most=0) == 0
 
 
 def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):

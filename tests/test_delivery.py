@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from files import delivery, s3
 from files.models import File
 from project import aws, services
-from tests.conftest import ROOT, closing, wait_for
+from tests.conftest import ROOT, closing, other_sessions, wait_for
 from tests.faults import STALL
 
 pytestmark = pytest.mark.django_db
@@ -512,19 +512,7 @@ def test_asgi_keeps_no_connection_to_the_database(make_file, viewer, serve):
             lambda _: urllib3.request("GET", url, headers=cookie(viewer)).status, range(60)
         )
     assert set(answers) == {200}
-    end = time.monotonic() + 10  # PostgreSQL takes a moment to end a session
-    while (kept := other_sessions()) > 2 and time.monotonic() < end:
-        time.sleep(0.1)
-    assert kept <= 2
-
-
-def other_sessions():
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select count(*) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
-        )
-        return cursor.fetchone()[0]
+    assert other_sessions(at_most=2) <= 2
 
 
 @pytest.fixture
