@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from files import listing
@@ -28,6 +28,7 @@ USAGE_VAR = "usage"
 STATE_VAR = "state"
 
 MIB = 2**20
+NARROWER = gettext_noop("Search for more letters, or below a folder.")
 
 # Control characters as their pictures in Unicode, so that two keys that differ look different.
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -150,11 +151,23 @@ class FileChangeList(ChangeList):
         except (ValueError, TypeError, OverflowError) as error:
             raise IncorrectLookupParameters(error) from error
         except listing.TooSlowError:
-            text = gettext("That took too long: search for more letters, or below a folder.")
-            messages.error(request, text)
-            page = listing.Page([], [], None, None)
-            self.total = ""
+            page = self._some(request)
         self._show(request, page)
+
+    def _some(self, request: HttpRequest) -> listing.Page:
+        """Return what is found first, in no order, when sorting what matches takes too long."""
+        self.total = ""
+        try:
+            with listing.limited():
+                files = list(self.queryset.order_by()[: self.list_per_page])
+        except listing.TooSlowError:
+            files = []
+        if files:
+            text = gettext("Too many files match: these are some, in no order.")
+            messages.warning(request, f"{text} {gettext(NARROWER)}")
+        else:
+            messages.error(request, f"{gettext('That took too long.')} {gettext(NARROWER)}")
+        return listing.Page([], files, None, None)
 
     def headers(self) -> list[Any]:
         """Return the headers of the columns."""
