@@ -40,9 +40,6 @@ MAX_SEGMENT = 255  # bytes, which file systems allow
 
 _EXTENSION = re.compile(r"(?<=.)\.\w{1,16}\Z", re.DOTALL)
 
-MISSING = _("The content is missing.")
-UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
-REFUSED = _("The content cannot be read; the log of the server says why.")
 CHANGED = _("The content changed while it was being read, and ends short here.")
 BROKEN = _("The content broke off while it was being read, and ends short here.")
 
@@ -162,12 +159,12 @@ def _reason(file: File, error: OSError) -> "_StrPromise":
     """Return why nothing of the file was read, as `delivery` would answer."""
     if isinstance(error, FileNotFoundError):
         file.mark_missing(True)
-        return MISSING
+        return delivery.MISSING
     if isinstance(error, S3UnavailableError):
         logger.warning("%s", error)
-        return UNREACHABLE
+        return delivery.UNREACHABLE
     logger.error("File %s: %s", file.pk, error)
-    return REFUSED
+    return delivery.REFUSED
 
 
 def _date(moment: datetime) -> tuple[int, int, int, int, int, int]:

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -24,10 +25,14 @@ from django.utils.http import (
     parse_http_date_safe,
     quote_etag,
 )
+from django.utils.translation import gettext_lazy as _
 
 from files import s3
 from files.models import File
 from files.s3 import S3Error, S3UnavailableError
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,10 @@ _threads = ThreadPoolExecutor(s3.POOL, "s3")  # under ASGI; none starts before i
 
 RETRY_AFTER = 5  # seconds
 PRESIGNED_FOR = 60  # seconds
+
+MISSING = _("The content is missing.")
+UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
+REFUSED = _("The content cannot be read; the log of the server says why.")
 
 # What a browser shows without running anything of it. All else is saved.
 INLINE = frozenset(
@@ -151,21 +160,21 @@ def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpRe
         answer = _ask(request, file)
     except FileNotFoundError:
         file.mark_missing(True)
-        return _plain(404, "The content of this file is missing.")
+        return _plain(404, MISSING)
     except S3UnavailableError as error:
         logger.warning("%s", error)
-        response = _plain(503, "The content cannot be reached now; try again in a moment.")
+        response = _plain(503, UNREACHABLE)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except (PermissionError, S3Error) as error:
         logger.error("File %s: %s", file.pk, error)
-        return _plain(502, "The content cannot be read; the log of the server says why.")
+        return _plain(502, REFUSED)
     file.mark_missing(False)
     return _relay(request, file, answer, headers)
 
 
-def _plain(status: int, text: str) -> HttpResponse:
-    return HttpResponse(text, content_type="text/plain; charset=utf-8", status=status)
+def _plain(status: int, text: "_StrPromise") -> HttpResponse:
+    return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
 
 
 def _ask(request: HttpRequest, file: File) -> s3.Response:
