@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.measure import process, table
-from project import services
+from project.sandbox import services
 
 ROWS = (1_000_000, 10_000_000)
 ROUNDS = 9  # at most

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measure import MIB, ROOT, process, table
-from project import services
+from project.sandbox import services
 
 AT_ONCE = 16
 SMALL_ROUNDS, LARGE_ROUNDS = 7, 3  # at most

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from benchmarks.measure import MIB, process, seaweedfs, table
-from project import services
+from project.sandbox import services
 
 SIZE = 1024 * MIB
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from benchmarks.measure import ROOT, Run, median, process, table
-from project import services
+from project.sandbox import services
 
 PREPARE = """
 from django.core.files.base import ContentFile

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import boto3
 
-from project import services
+from project.sandbox import services
 
 ROOT = Path(__file__).parent.parent
 MIB = 2**20

@@ -6,7 +6,8 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.db.models.signals import pre_migrate
 
-from files import checks, takeover
+from files import checks
+from files.catalogue import takeover
 
 
 class FilesConfig(AppConfig):

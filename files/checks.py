@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
 from django.core.files.storage import default_storage
 
-from files.s3 import CHECKSUM
+from files.storage import CHECKSUM
 
 Rule = dict[str, Sequence[str]]
 

@@ -2,33 +2,15 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields.files import FieldFile
-from django.utils.translation import gettext_lazy as _
+
+from files.keys import validate_object_key
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from files.storage import ObjectStorage
-
-MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
-
-
-def validate_object_key(value: object) -> None:
-    """Refuse what is no key: an empty one, more than 1,024 bytes, NUL, half a surrogate pair."""
-    key = str(value)
-    if "\0" in key:
-        raise ValidationError(_("PostgreSQL cannot keep a key with a NUL character."), "nul")
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError:
-        raise ValidationError(_("A key must be valid Unicode."), "unicode") from None
-    if not length:
-        raise ValidationError(_("A key must not be empty."), "empty")
-    if length > MAX_KEY_LENGTH:
-        text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
-        raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
 
 
 def is_new(file: Any) -> bool:

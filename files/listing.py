@@ -80,11 +80,6 @@ def gathered() -> Iterator[None]:
         yield
 
 
-def trail(folder: str) -> list[str]:
-    """Return the folders from the top down to this one, each by the beginning of its keys."""
-    return [folder[: end + 1] for end, character in enumerate(folder) if character == "/"]
-
-
 def below(folder: str) -> Q:
     """Match the keys that begin with the folder, as a range of the index."""
     return Q(object_key__gte=folder, object_key__lt=_after(folder)) if folder else Q()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from django.conf import settings
 from django.db import DataError, IntegrityError, connection, models, transaction
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import LessThanOrEqual
@@ -16,8 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from files import s3
-from files.fields import MAX_KEY_LENGTH, ObjectKeyField, is_new, validate_object_key
+from files.fields import ObjectKeyField, is_new
+from files.keys import MAX_KEY_LENGTH, validate_object_key
+from files.storage import ObjectChangedError, ObjectFile, S3UnavailableError
 
 if TYPE_CHECKING:
     from files.storage import ObjectStorage
@@ -149,17 +149,12 @@ class File(models.Model):
 
     @property
     def storage(self) -> "ObjectStorage":
-        """The storage, which writes."""
+        """The storage of the object: the one door to S3."""
         return cast("ObjectStorage", self.object_key.storage)
 
-    @property
-    def bucket(self) -> s3.Bucket:
-        """The bucket, to read the object from."""
-        return s3.bucket(settings.BUCKET_NAME)
-
-    def open(self) -> s3.ObjectFile:
+    def open(self) -> ObjectFile:
         """Return the content as a seekable binary file that is fetched as it is read."""
-        return self.bucket.open(str(self))
+        return self.storage.open(str(self))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole content as text. Raises UnicodeDecodeError, and what `open` raises."""
@@ -252,10 +247,10 @@ class File(models.Model):
             kept, etag = self._keep()
             try:
                 yield etag
-            except s3.S3UnavailableError:
+            except S3UnavailableError:
                 raise  # the write may take effect yet
             except BaseException as error:
-                refused = isinstance(error, s3.ObjectChangedError)
+                refused = isinstance(error, ObjectChangedError)
                 if kept and (refused or self._is_still(etag)):
                     kept._discard()
                 raise
@@ -371,11 +366,6 @@ class File(models.Model):
             return super().delete(using=using, keep_parents=keep_parents)
 
 
-def may_see_trash(user: Any) -> bool:
-    """Say whether the user may do anything with what is in the trash."""
-    return bool(user.has_perm("files.restore_file") or user.has_perm("files.purge_file"))
-
-
 def _free_key(storage: "ObjectStorage", key: str) -> str:
     """Return the key, or one beside it, that neither an object nor a row has."""
     free = storage.get_available_name(key)
@@ -393,5 +383,5 @@ def _reserve(key: str, **values: Any) -> File:
         raise FileExistsError(errno.EEXIST, "There is a file of this key", key) from None
 
 
-def _overtaken(key: str) -> s3.ObjectChangedError:
-    return s3.ObjectChangedError(errno.ESTALE, "Somebody else is changing the file", key)
+def _overtaken(key: str) -> ObjectChangedError:
+    return ObjectChangedError(errno.ESTALE, "Somebody else is changing the file", key)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.core import signing
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.files.base import File as Content
+from django.core.files.storage import default_storage
 from django.http import HttpRequest, JsonResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from files.changelist import visible
-from files.forms import Upload, refuse_taken
+from files.keys import validate_object_key, visible
 from files.models import File
-from files.multipart import MAX_PARTS, part_size
-from files.storage import MAX_TYPE_LENGTH
+from files.storage import MAX_PARTS, MAX_TYPE_LENGTH, part_size
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -31,6 +32,33 @@ MIB = 2**20
 PART_SIZE = 16 * MIB  # what is larger goes in parts of this size, or larger ones
 MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
 MAX_SIZE = MAX_PARTS * 5 * 2**30  # bytes: a part has at most 5 GiB
+
+
+TAKEN = _("There is a file of this key already.")
+IN_TRASH = _(
+    "A file of this key is in the trash: restore it, delete it permanently, or choose another key."
+)
+NO_ROW = _("The bucket has an object of this key that is not in the catalogue: choose another key.")
+
+
+class Upload(Content):
+    """An uploaded content under a key that is not cleaned, as Django does with its name."""
+
+    def __init__(self, uploaded: "UploadedFile", key: str) -> None:
+        super().__init__(uploaded.file, key)
+        self.content_type = uploaded.content_type
+
+
+def refuse_taken(key: str) -> None:
+    """Raise ValidationError for what is no key or belongs to a file or an object already."""
+    validate_object_key(key)
+    taken = File.objects.filter(object_key=key).first()
+    if taken is not None and taken.deleted_at:
+        raise ValidationError(IN_TRASH, "in_trash")
+    if taken is not None:
+        raise ValidationError(TAKEN, "taken")
+    if default_storage.exists(key):
+        raise ValidationError(NO_ROW, "object")
 
 
 class Ticket(NamedTuple):

@@ -6,8 +6,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
-from files import delivery
-from files.models import File, may_see_trash
+from files import access, delivery
+from files.models import File
 
 
 @require_safe
@@ -16,8 +16,7 @@ from files.models import File, may_see_trash
 @xframe_options_sameorigin
 def content(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The content of one file, for those who may view it, also in a frame: the admin shows PDFs."""
-    # The ORM would build this SQL anew for each request, for a quarter of a millisecond of CPU.
-    for file in File.objects.raw("SELECT * FROM files WHERE id = %s", [pk]):
-        if file.deleted_at is None or may_see_trash(request.user):
-            return delivery.respond(request, file)
-    raise Http404
+    file = File.objects.filter(pk=pk).first()
+    if file is None or not access.may_read(request.user, file):
+        raise Http404
+    return delivery.respond(request, file)

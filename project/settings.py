@@ -124,6 +124,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "files",
 ]
+if DEBUG or not CONFIGURED:  # production has no use for throw-away services
+    INSTALLED_APPS.append("project.sandbox")
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

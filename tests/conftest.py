@@ -20,7 +20,8 @@ from django.conf import settings
 from django.core.signals import request_finished
 from django.db import close_old_connections
 
-from project import aws, services
+from project import aws
+from project.sandbox import services
 from tests.faults import STALL, FaultProxy
 
 ROOT = Path(__file__).parent.parent
@@ -185,16 +186,16 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
 @pytest.fixture
 def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Let the application read its bucket at another endpoint."""
-    from files import s3
+    from files.storage import reading
 
     buckets = []
 
     def read_from(endpoint: str) -> None:
-        client = aws.session().create_client("s3", endpoint_url=endpoint, config=s3.CONFIG)
-        bucket = s3.Bucket(aws.session(), client, storage.bucket_name)
+        client = aws.session().create_client("s3", endpoint_url=endpoint, config=reading.CONFIG)
+        bucket = reading.Bucket(aws.session(), client, storage.bucket_name)
         buckets.append(bucket)
-        monkeypatch.setattr(s3, "_back_off", lambda attempt: None)
-        monkeypatch.setattr(s3, "bucket", lambda name: bucket)
+        monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
+        monkeypatch.setattr(reading, "bucket", lambda name: bucket)
 
     yield read_from
     for bucket in buckets:
@@ -212,9 +213,10 @@ def proxy(
     read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
     """Let the application read from S3 through a proxy that can break things."""
-    from files import s3
 
-    monkeypatch.setattr(s3, "READ_TIMEOUT", STALL / 4)
+    from files.storage import reading
+
+    monkeypatch.setattr(reading, "READ_TIMEOUT", STALL / 4)
     proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
     read_from(f"http://{proxy.host}")
     yield proxy

@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from files import archive, s3
+from files.delivery import archive
 from files.models import File
+from files.storage import reading
 from tests.conftest import closing, other_sessions
 from tests.faults import STALL
 
@@ -88,7 +89,7 @@ class FakeBucket:
 
 
 class Zeros:
-    SOME = bytes(s3.CHUNK)
+    SOME = bytes(reading.CHUNK)
 
     def __init__(self, size):
         self.left = size
@@ -102,7 +103,7 @@ class Zeros:
 @pytest.fixture
 def bucket(monkeypatch):
     fake = FakeBucket()
-    monkeypatch.setattr(s3, "bucket", lambda name: fake)
+    monkeypatch.setattr(reading, "bucket", lambda name: fake)
     return fake
 
 
@@ -393,7 +394,7 @@ def test_the_first_bytes_come_before_the_second_object_is_asked_for(make_file, p
 def test_one_body_is_open_at_a_time_and_none_when_the_client_is_gone(make_file, monkeypatch):
     open_bodies = []
 
-    class Body(s3.Body):
+    class Body(reading.Body):
         def __init__(self, *arguments):
             assert not open_bodies
             open_bodies.append(self)
@@ -404,7 +405,7 @@ def test_one_body_is_open_at_a_time_and_none_when_the_client_is_gone(make_file, 
             if self in open_bodies:
                 open_bodies.remove(self)
 
-    monkeypatch.setattr(s3, "Body", Body)
+    monkeypatch.setattr(reading, "Body", Body)
     files = [make_file(key, bytes(3 * MIB)) for key in "abc"]
     assert len(read(files)) == 3
     with closing(respond(files)) as response:
@@ -491,15 +492,15 @@ def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):
         start = time.monotonic()
         pieces = aiter(respond_by_asgi([file]))
         assert len(await anext(pieces)) > MIB
-        assert time.monotonic() - start < s3.READ_TIMEOUT
+        assert time.monotonic() - start < reading.READ_TIMEOUT
         waiting = asyncio.ensure_future(anext(pieces))
         longest = 0.0
         while not waiting.done():
             before = time.monotonic()
             await asyncio.sleep(0.01)
             longest = max(longest, time.monotonic() - before)
-        assert time.monotonic() - start > s3.READ_TIMEOUT
-        assert longest < s3.READ_TIMEOUT / 2
+        assert time.monotonic() - start > reading.READ_TIMEOUT
+        assert longest < reading.READ_TIMEOUT / 2
         return [await waiting] + [piece async for piece in pieces]
 
     assert len(asyncio.run(read())) >= 3
@@ -508,8 +509,8 @@ def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):
 def test_asgi_closes_the_body_when_the_client_is_gone(make_file, proxy, monkeypatch):
     file = make_file("stalls", bytes(4 * MIB))
     bodies, made = [], []
-    body, pieces = s3.Body, archive._pieces
-    monkeypatch.setattr(s3, "Body", lambda *given: bodies.append(body(*given)) or bodies[-1])
+    body, pieces = reading.Body, archive._pieces
+    monkeypatch.setattr(reading, "Body", lambda *given: bodies.append(body(*given)) or bodies[-1])
     # Kept, so that it is not the garbage collection that closes it.
     monkeypatch.setattr(archive, "_pieces", lambda *given: made.append(pieces(*given)) or made[-1])
     proxy.faults[:] = [("stall", MIB + 10)]

@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from files import uploads
 from files.models import File
-from files.samples import samples
+from project.sandbox.samples import samples
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

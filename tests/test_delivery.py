@@ -23,9 +23,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from files import delivery, s3
+from files.delivery.headers import content_headers, file_name
 from files.models import File
-from project import aws, services
+from files.storage import reading
+from project import aws
+from project.sandbox import services
 from tests.conftest import ROOT, closing, other_sessions, wait_for
 from tests.faults import STALL
 
@@ -260,7 +262,7 @@ def test_read_file_survives_faults(make_file, proxy, capfdbinary):
 
 def test_a_body_that_breaks_on_and_on_is_given_up(large, proxy):
     proxy.faults[:] = [("short", 10)] * 20
-    with large.open() as content, pytest.raises(s3.S3UnavailableError, match="broke 6 times"):
+    with large.open() as content, pytest.raises(reading.S3UnavailableError, match="broke 6 times"):
         content.read()
     assert len(proxy.requests) == 6
 
@@ -289,7 +291,7 @@ def test_an_object_replaced_meanwhile_breaks_the_transfer(large, viewer, proxy, 
 
 def test_a_client_that_goes_away_ends_the_read_and_frees_the_connection(large, storage):
     answer = storage.objects.request("GET", str(large))
-    body = iter(s3.Body(storage.objects, str(large), answer))
+    body = iter(reading.Body(storage.objects, str(large), answer))
     assert next(body)
     body.close()  # as Django does when a client is gone
     assert answer.raw.closed
@@ -301,8 +303,8 @@ def test_the_first_byte_comes_before_the_second_mib(make_file, viewer, proxy):
     proxy.faults[:] = [("stall", 2**20)]
     with closing(viewer.get(f"/files/{file.pk}/")) as response:
         start = time.monotonic()
-        assert next(iter(response.streaming_content)) == bytes(s3.CHUNK)
-        assert time.monotonic() - start < s3.READ_TIMEOUT
+        assert next(iter(response.streaming_content)) == bytes(reading.CHUNK)
+        assert time.monotonic() - start < reading.READ_TIMEOUT
 
 
 # S3 that does not do its part
@@ -339,7 +341,10 @@ def test_access_denied_is_502_and_the_log_names_the_permission(large, viewer, pr
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_redirect_of_s3_is_not_taken_for_the_content(large, viewer, proxy, status):
     proxy.faults[:] = [("status", status)] * 2
-    with large.open() as content, pytest.raises(s3.S3Error, match=f"S3 refuses GET .* {status}"):
+    with (
+        large.open() as content,
+        pytest.raises(reading.S3Error, match=f"S3 refuses GET .* {status}"),
+    ):
         content.read()
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
 
@@ -360,8 +365,8 @@ def test_a_connection_is_used_again(large, storage, method):
 
 
 def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
-    missing = s3.bucket("no-such-bucket-here")
-    monkeypatch.setattr(s3, "bucket", lambda name: missing)
+    missing = reading.bucket("no-such-bucket-here")
+    monkeypatch.setattr(reading, "bucket", lambda name: missing)
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
     assert File.objects.get().missing_at is None
 
@@ -383,11 +388,11 @@ def name_in(disposition):
 @hypothesis_settings(deadline=None)
 def test_nothing_is_injected_by_a_name(key):
     file = File(object_key=key, content_type="")
-    disposition = delivery.content_headers(file)["Content-Disposition"]
+    disposition = content_headers(file)["Content-Disposition"]
     assert disposition.isascii()
     assert disposition.isprintable()
-    assert name_in(disposition) == delivery.file_name(key)
-    assert len(delivery.file_name(key).encode()) <= 255
+    assert name_in(disposition) == file_name(key)
+    assert len(file_name(key).encode()) <= 255
 
 
 @pytest.mark.parametrize(
@@ -404,7 +409,7 @@ def test_nothing_is_injected_by_a_name(key):
     ],
 )
 def test_a_file_is_saved_under_the_last_part_of_its_key(key, name):
-    assert delivery.file_name(key) == name
+    assert file_name(key) == name
 
 
 # Redirect
@@ -426,7 +431,7 @@ def test_redirect_leads_to_the_object_with_type_and_disposition(make_file, viewe
     target = response.headers["Location"]
     assert parse_qs(urlsplit(target).query)["X-Amz-Expires"] == ["60"]
     answer = urllib3.request("GET", target)
-    expected = delivery.content_headers(file, attachment=True)
+    expected = content_headers(file, attachment=True)
     assert (answer.status, answer.data) == (200, b"text")
     for name in ("Content-Type", "Content-Disposition"):
         assert answer.headers[name] == expected[name]
@@ -548,7 +553,7 @@ def test_nginx_carries_the_bytes_of_every_key(make_file, viewer, nginx, key):
     file = make_file(key, DATA, ContentType="text/html")
     answer = urllib3.request("GET", f"{nginx()}/files/{file.pk}/", headers=cookie(viewer))
     assert (answer.status, answer.data) == (200, DATA)
-    expected = delivery.content_headers(file)
+    expected = content_headers(file)
     assert {name: answer.headers.get(name) for name in expected} == expected
     assert answer.headers["ETag"] == file.etag
     inner = {"X-Object-URL", "X-Accel-Redirect", "x-amz-id-2", "x-amz-request-id"}
@@ -627,14 +632,14 @@ def test_an_answer_gives_its_connection_back(ask, storage, method, headers):
 
 def test_a_replaced_content_keeps_the_name_it_had():
     file = File(object_key=".trash/0", original_key="a/page.html", content_type="")
-    headers = delivery.content_headers(file)
-    assert headers["Content-Type"] == "text/html"
-    assert headers["Content-Disposition"] == 'attachment; filename="page.html"'
+    found = content_headers(file)
+    assert found["Content-Type"] == "text/html"
+    assert found["Content-Disposition"] == 'attachment; filename="page.html"'
 
 
 def test_a_browser_is_told_not_to_guess_the_type():
-    headers = delivery.content_headers(File(object_key="a", content_type=""))
-    assert headers["X-Content-Type-Options"] == "nosniff"
+    found = content_headers(File(object_key="a", content_type=""))
+    assert found["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_body_that_stalls_is_continued_in_time(large, proxy):
@@ -647,13 +652,16 @@ def test_a_body_that_stalls_is_continued_in_time(large, proxy):
 
 def test_boto3_waits_no_longer_than_we_do(storage):
     config = storage.client.meta.config
-    assert (config.connect_timeout, config.read_timeout) == (s3.CONNECT_TIMEOUT, s3.READ_TIMEOUT)
+    assert (config.connect_timeout, config.read_timeout) == (
+        reading.CONNECT_TIMEOUT,
+        reading.READ_TIMEOUT,
+    )
 
 
 def test_no_attempt_starts_after_the_limit(large, proxy, monkeypatch):
-    monkeypatch.setattr(s3, "LAST_ATTEMPT", -1)
+    monkeypatch.setattr(reading, "LAST_ATTEMPT", -1)
     proxy.faults[:] = [("status", 503)] * 3
-    with large.open() as content, pytest.raises(s3.S3UnavailableError):
+    with large.open() as content, pytest.raises(reading.S3UnavailableError):
         content.read()
     assert len(proxy.requests) == 1
 
@@ -661,9 +669,9 @@ def test_no_attempt_starts_after_the_limit(large, proxy, monkeypatch):
 def test_no_connection_is_tried_after_the_limit(storage, unreachable, monkeypatch):
     unreachable()
     waits = []
-    monkeypatch.setattr(s3, "_back_off", waits.append)
-    monkeypatch.setattr(s3, "LAST_ATTEMPT", -1)
-    with pytest.raises(s3.S3UnavailableError):
+    monkeypatch.setattr(reading, "_back_off", waits.append)
+    monkeypatch.setattr(reading, "LAST_ATTEMPT", -1)
+    with pytest.raises(reading.S3UnavailableError):
         storage.open("a").read()
     assert waits == []
 
@@ -675,8 +683,8 @@ def test_objects_are_read_from_the_host_of_their_region(monkeypatch):
         ("eu-central-2", "dotted.bkt", "s3.eu-central-2.amazonaws.com"),
         ("cn-north-1", "bkt", "bkt.s3.cn-north-1.amazonaws.com.cn"),
     ]:
-        client = aws.session().create_client("s3", region_name=region, config=s3.CONFIG)
-        url = s3.Bucket(aws.session(), client, bucket).presign("GET", "a")
+        client = aws.session().create_client("s3", region_name=region, config=reading.CONFIG)
+        url = reading.Bucket(aws.session(), client, bucket).presign("GET", "a")
         assert urlsplit(url).netloc == host
 
 
@@ -686,11 +694,11 @@ def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
 
 
 def test_the_certificate_of_s3_is_verified():
-    assert s3._pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
+    assert reading._pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
 
 
 def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
-    monkeypatch.setattr(s3, "PROGRESS", 1000)
+    monkeypatch.setattr(reading, "PROGRESS", 1000)
     proxy.faults[:] = [("short", 2000)] * 20
     with large.open() as content:
         assert content.read() == LARGE
@@ -699,5 +707,5 @@ def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
 def test_an_object_deleted_while_it_is_read_has_changed(large, proxy, storage):
     proxy.faults[:] = [("call", 1000)]
     proxy.on_call = lambda: storage.delete("large.bin")
-    with large.open() as content, pytest.raises(s3.ObjectChangedError):
+    with large.open() as content, pytest.raises(reading.ObjectChangedError):
         content.read()

@@ -134,11 +134,6 @@ def test_below_is_everything_that_begins_with_the_folder():
         assert list(found) == sorted((k for k in KEYS if k.startswith(folder)), key=str.encode)
 
 
-def test_a_trail_leads_from_the_top():
-    assert listing.trail("") == []
-    assert listing.trail("/a//b/") == ["/", "/a/", "/a//", "/a//b/"]
-
-
 def explain(sql, *options):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from files import preview as module
+from files.admin import preview as module
+from files.admin.preview import COLUMNS, LIMIT, ROWS, preview
 from files.models import File
-from files.preview import COLUMNS, LIMIT, ROWS, preview
 
 pytestmark = pytest.mark.django_db
 
@@ -104,8 +104,8 @@ def test_the_connection_is_used_again(make_file, storage):
 
 def test_no_more_is_read_where_the_range_is_ignored(make_file, monkeypatch):
     file = make_file("log", b"x" * 3 * LIMIT, ContentType="text/plain")
-    request = file.bucket.request
-    monkeypatch.setattr(file.bucket, "request", lambda method, key, headers: request(method, key))
+    request = file.storage.request
+    monkeypatch.setattr(file.storage, "request", lambda method, key, headers: request(method, key))
     assert text_of(preview(file)) == "x" * LIMIT
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from files.samples import samples
+from project.sandbox.samples import samples
 from tests.conftest import ROOT, manage
 from tests.test_startup import NOTHING
 

@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
-from files.multipart import MultipartUpload, part_size
-from files.storage import MIB, PART_SIZE, ObjectChangedError, ObjectStorage, S3UnavailableError
+from files.storage import ObjectChangedError, ObjectStorage, S3UnavailableError
+from files.storage.backend import MIB, PART_SIZE
+from files.storage.multipart import MultipartUpload, part_size
 
 KEYS = [
     "/root/text.txt",
@@ -457,7 +458,7 @@ def test_of_many_who_replace_one_object_one_succeeds(storage, put):
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 16 * MIB + 3])
 def test_a_copy_has_the_same_bytes(storage, put, monkeypatch, size):
-    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
     data = random.Random(0).randbytes(size)
     put("a", data, ContentType="text/x-own")
     stat = storage.copy("a", "b")
@@ -466,7 +467,7 @@ def test_a_copy_has_the_same_bytes(storage, put, monkeypatch, size):
 
 
 def test_a_copy_goes_in_parts(storage, put, monkeypatch):
-    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
     put("a", bytes(11 * MIB))
     assert storage.copy("a", "b").etag.endswith('-3"')
 
@@ -490,8 +491,8 @@ def test_a_copy_of_nothing_leaves_nothing(storage):
 
 
 def test_a_copy_that_fails_begins_no_further_part(storage, put, monkeypatch):
-    monkeypatch.setattr("files.storage.COPY_PART_SIZE", 5 * MIB)
-    monkeypatch.setattr("files.storage.COPIES", 1)
+    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.backend.COPIES", 1)
     put("a", bytes(21 * MIB))
     begun, copy = [], MultipartUpload.copy
 

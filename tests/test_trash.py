@@ -17,10 +17,10 @@ from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
 
-from files import storage as writing
 from files.models import File
-from files.s3 import ObjectChangedError
-from files.storage import PART_SIZE, WRITE_MARK, S3UnavailableError
+from files.storage import ObjectChangedError, S3UnavailableError
+from files.storage import backend as writing
+from files.storage.backend import PART_SIZE, WRITE_MARK
 from tests.conftest import ROOT
 from tests.test_storage import KEYS, listed, open_uploads
 
@@ -621,11 +621,11 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from urllib3 import HTTPConnectionPool
 
-from files import s3, storage
+from files.storage import backend, reading
 from files.models import File
 from tests.test_trash import OPERATIONS, content
 
-storage.PART_SIZE = storage.COPY_PART_SIZE = 5 * 2**20
+backend.PART_SIZE = backend.COPY_PART_SIZE = 5 * 2**20
 
 
 def run(operation, pk, size, moment, number):
@@ -664,9 +664,9 @@ file = File.objects.create(object_key=ContentFile(b"warm", name="warm"))
 file.rename("warmer")
 file.delete()
 connection.close()
-s3.client().close()
-s3.bucket(file.storage.bucket_name)._http.close()
-s3._bucket.cache_clear()
+reading.client().close()
+reading.bucket(file.storage.bucket_name)._http.close()
+reading._bucket.cache_clear()
 print("warm", flush=True)
 for line in sys.stdin:
     child = os.fork()

@@ -7,7 +7,7 @@ import django.db.models.lookups
 from django.db import migrations, models
 
 import files.fields
-from files import takeover
+from files.catalogue import takeover
 
 
 class CreateOrTakeOver(migrations.CreateModel):

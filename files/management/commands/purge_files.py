@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 from django.utils import timezone
 
-from files.changelist import visible
+from files.keys import visible
 from files.models import File
 
 BATCH = 1000

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import io
 import itertools
-import mimetypes
 import random
 import re
 import threading
@@ -33,6 +32,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 
+from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from project import aws
 
 if TYPE_CHECKING:
@@ -67,18 +67,6 @@ CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
 ARCHIVED = "The object is archived: restore it in S3 first"
 TRANSIENT = {429, 500, 502, 503, 504}
 NETWORK_ERRORS = (urllib3.exceptions.HTTPError, OSError)
-
-
-class S3Error(OSError):
-    """S3 refused a request for a reason that is neither the object nor a permission."""
-
-
-class S3UnavailableError(S3Error):
-    """S3 is out of reach, throttles, or fails; it may work later."""
-
-
-class ObjectChangedError(S3Error):
-    """The object was replaced or deleted while it was being read."""
 
 
 class Response:
@@ -284,11 +272,6 @@ class Bucket:
             message = f"the bucket {self.name} is in {region}: set AWS_REGION"
         text = f"S3 refuses {method} in the bucket {self.name}: {response.status} {code} {message}"
         raise S3Error(errno.EIO, text.rstrip())
-
-
-def guess_type(key: str) -> tuple[str | None, str | None]:
-    """Return type and encoding that the key's last part suggests: a key is no URL."""
-    return mimetypes.guess_type("./" + key.rpartition("/")[2])
 
 
 def _back_off(attempt: int) -> None:

@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
 from files.models import File
-from files.samples import samples
+from project.sandbox.samples import samples
 
 
 class Command(BaseCommand):

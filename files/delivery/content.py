@@ -5,9 +5,7 @@ to S3 (`redirect`), or nginx in front (`accel`).
 """
 
 import logging
-import posixpath
 import re
-import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,24 +17,19 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
-from django.utils.http import (
-    content_disposition_header,
-    parse_etags,
-    parse_http_date_safe,
-    quote_etag,
-)
+from django.utils.http import parse_etags, parse_http_date_safe, quote_etag
 from django.utils.translation import gettext_lazy as _
 
-from files import s3
+from files.delivery.headers import content_headers
 from files.models import File
-from files.s3 import S3Error, S3UnavailableError
+from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 logger = logging.getLogger(__name__)
 
-_threads = ThreadPoolExecutor(s3.POOL, "s3")  # under ASGI; none starts before it is needed
+_threads = ThreadPoolExecutor(POOL, "s3")  # under ASGI; none starts before it is needed
 
 RETRY_AFTER = 5  # seconds
 PRESIGNED_FOR = 60  # seconds
@@ -45,37 +38,7 @@ MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
 REFUSED = _("The content cannot be read; the log of the server says why.")
 
-# What a browser shows without running anything of it. All else is saved.
-INLINE = frozenset(
-    [
-        "application/pdf",
-        "text/plain",
-        "image/avif",
-        "image/bmp",
-        "image/gif",
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "audio/aac",
-        "audio/flac",
-        "audio/mp4",
-        "audio/mpeg",
-        "audio/ogg",
-        "audio/wav",
-        "audio/webm",
-        "audio/x-wav",
-        "video/mp4",
-        "video/ogg",
-        "video/webm",
-    ]
-)
-
-POLICY = "default-src 'none'; sandbox"
-# A browser's own player asks for the sound again, which a sandbox would forbid as another origin.
-MEDIA_POLICY = "default-src 'none'; media-src 'self'"
-
 _ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-\d{1,19})", re.ASCII | re.IGNORECASE)
-_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w.:-]+)?", re.ASCII)
 
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
@@ -95,55 +58,13 @@ def respond(request: HttpRequest, file: File) -> HttpResponseBase:
     return _stream(request, file, headers)
 
 
-def content_headers(file: File, *, attachment: bool = False) -> dict[str, str]:
-    """Return type, disposition and the headers that keep a browser from running the content."""
-    sent = content_type(file)
-    kind = sent.partition(";")[0].lower()
-    inline = not attachment and kind in INLINE
-    is_media = inline and kind.startswith(("audio/", "video/"))
-    disposition = content_disposition_header(not inline, file_name(file.name))
-    return {
-        "Content-Type": sent,
-        "Content-Disposition": disposition or "inline",
-        "Cache-Control": "private",
-        "Content-Security-Policy": MEDIA_POLICY if is_media else POLICY,
-        "X-Content-Type-Options": "nosniff",
-    }
-
-
-def file_name(key: str) -> str:
-    """Return a name to save the object by: the last part of its key, of at most 255 bytes.
-
-    Characters that are not for the eye (line ends, NUL, marks of direction) become `_`.
-    """
-    name = "".join(
-        "_" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character
-        for character in key.rstrip("/").rpartition("/")[2]
-    )
-    stem, extension = posixpath.splitext(name)
-    if len(extension.encode()) > 32:
-        stem, extension = name, ""
-    room = 255 - len(extension.encode())
-    return stem.encode()[:room].decode(errors="ignore") + extension
-
-
-def content_type(file: File) -> str:
-    """Return the type of the row, or one that the key suggests; never the object's own."""
-    guessed, encoding = s3.guess_type(file.name)
-    found = file.content_type or (guessed if not encoding else None) or ""
-    if not _CONTENT_TYPE.fullmatch(found):
-        return "application/octet-stream"
-    # Without a charset a browser guesses, by the language of its user.
-    return f"{found}; charset=utf-8" if found == "text/plain" else found
-
-
 def _is_rewritten_by_clients(key: str) -> bool:
     """Say whether clients change the key's URL: dot segments they resolve (RFC 3986 5.2.4)."""
     return not {".", ".."}.isdisjoint(key.split("/"))
 
 
 def _presigned(file: File, method: str, headers: Mapping[str, str]) -> str:
-    return file.bucket.presign(
+    return file.storage.presign(
         method,
         str(file),
         expires=PRESIGNED_FOR,
@@ -177,27 +98,27 @@ def _plain(status: int, text: "_StrPromise") -> HttpResponse:
     return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
 
 
-def _ask(request: HttpRequest, file: File) -> s3.Response:
+def _ask(request: HttpRequest, file: File) -> Response:
     """Send the client's request on to S3, without what S3 would not understand."""
-    bucket, key, method = file.bucket, str(file), request.method or "GET"
+    storage, key, method = file.storage, str(file), request.method or "GET"
     conditions = _conditions(request.headers, file.etag)
     wanted = request.headers.get("Range", "").strip()
     found = _ONE_RANGE.fullmatch(wanted)
     if not found or (found[2] and int(found[2]) < int(found[1])):
-        return bucket.request(method, key, conditions)  # RFC 9110 section 14.2: ignored
-    answer = bucket.request(method, key, {**conditions, "Range": wanted})
+        return storage.request(method, key, conditions)  # RFC 9110 section 14.2: ignored
+    answer = storage.request(method, key, {**conditions, "Range": wanted})
     validator = request.headers.get("If-Range")
     if answer.status not in {206, 416} or validator is None or _is_of(answer, validator):
         return answer
     answer.close()
-    whole = bucket.request(method, key, conditions)
+    whole = storage.request(method, key, conditions)
     if answer.status == 416 and _is_of(whole, validator):
         whole.close()
         return answer
     return whole
 
 
-def _is_of(answer: s3.Response, validator: str) -> bool:
+def _is_of(answer: Response, validator: str) -> bool:
     """Compare strongly (RFC 9110 section 13.1.5): a weak ETag never matches, a date exactly."""
     return validator.strip() in {answer.headers.get("ETag"), answer.headers.get("Last-Modified")}
 
@@ -228,7 +149,7 @@ def _is_date(text: str) -> bool:
 
 
 def _relay(
-    request: HttpRequest, file: File, answer: s3.Response, headers: dict[str, str]
+    request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
 ) -> HttpResponseBase:
     """Turn S3's answer into ours."""
     for name in ("ETag", "Last-Modified"):
@@ -280,14 +201,14 @@ async def _no_pieces() -> AsyncIterator[bytes]:
     yield b""  # which makes it a generator
 
 
-def _size_beyond(answer: s3.Response, file: File) -> int:
+def _size_beyond(answer: Response, file: File) -> int:
     """Return the size of an object whose range cannot be served (RFC 9110 section 15.5.17)."""
     told = answer.headers.get("Content-Range", "").rpartition("/")[2]
     return int(told) if told.isdigit() else file.storage.size(str(file))
 
 
 def _content(
-    request: HttpRequest, file: File, answer: s3.Response, headers: dict[str, str]
+    request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
 ) -> HttpResponseBase:
     headers["Content-Length"] = answer.headers["Content-Length"]
     if answer.status == 206:
@@ -295,10 +216,10 @@ def _content(
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)
-    body = s3.Body(file.bucket, str(file), answer)
+    body = file.storage.body(str(file), answer)
     content: Iterable[bytes] | AsyncIterator[bytes] = body
     if isinstance(request, ASGIRequest):
-        content = in_threads(partial(body.read, s3.CHUNK), body.close)
+        content = in_threads(partial(body.read, CHUNK), body.close)
     return StreamingHttpResponse(content, status=answer.status, headers=headers)
 
 

@@ -21,27 +21,19 @@ from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
-from files import s3
-from files.multipart import MultipartUpload, part_size
-from files.s3 import ObjectChangedError, ObjectFile, S3Error, S3UnavailableError
+from files.keys import MAX_KEY_LENGTH, guess_type
+from files.storage import reading
+from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.storage.multipart import MultipartUpload, part_size
+from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-__all__ = [
-    "ObjectChangedError",
-    "ObjectFile",
-    "ObjectStat",
-    "ObjectStorage",
-    "S3Error",
-    "S3UnavailableError",
-]
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
 COPY_PART_SIZE = 64 * MIB  # which S3 copies within the time that it may be silent
 COPIES = 16  # parts that are copied at a time
-MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
@@ -92,20 +84,40 @@ class ObjectStorage(S3Storage):
             "security_token": None,
             "file_overwrite": False,
             "signature_version": "s3v4",
-            "client_config": s3.CONFIG,
+            "client_config": reading.CONFIG,
         }
 
     @property
     def client(self) -> "S3Client":
         """The process's boto3 client: it may be shared by threads, a resource may not."""
-        return s3.client()
+        return reading.client()
 
     @property
-    def objects(self) -> s3.Bucket:
+    def objects(self) -> Bucket:
         """The bucket, to read objects from."""
-        return s3.bucket(self.bucket_name)
+        return reading.bucket(self.bucket_name)
 
     # Reading
+
+    def request(self, method: str, key: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a GET or HEAD with these headers on to S3: see `Bucket.request`."""
+        return self.objects.request(method, key, headers)
+
+    def body(self, key: str, response: Response) -> Body:
+        """Return the body of the answer to a GET, which is continued where it breaks."""
+        return reading.Body(self.objects, key, response)
+
+    def presign(
+        self,
+        method: str,
+        key: str,
+        *,
+        expires: int = 60,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Return a URL that allows `method` for `expires` seconds: see `Bucket.presign`."""
+        return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
 
     def open(self, name: str, mode: str = "rb") -> ObjectFile:
         """Return the object as a file. Makes no request, so that a missing one shows at a read."""
@@ -115,7 +127,7 @@ class ObjectStorage(S3Storage):
 
     def stat(self, name: str) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
-        response = self.objects.request("HEAD", name)
+        response = self.request("HEAD", name)
         response.close()
         headers = response.headers
         return ObjectStat(
@@ -150,7 +162,7 @@ class ObjectStorage(S3Storage):
         http_method: str | None = None,
     ) -> str:
         """Return a presigned URL, valid for `expire` seconds (an hour unless told)."""
-        return self.objects.presign(
+        return self.presign(
             http_method or "GET",
             name,
             expires=expire or self.querystring_expire,
@@ -292,7 +304,7 @@ class ObjectStorage(S3Storage):
     def is_marked(self, key: str, mark: str) -> bool:
         """Say whether the object carries the mark of this very write."""
         try:
-            response = self.objects.request("HEAD", key)
+            response = self.request("HEAD", key)
         except OSError:
             return False
         response.close()
@@ -309,7 +321,7 @@ class ObjectStorage(S3Storage):
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
         parameters: dict[str, Any] = self.get_object_parameters(name)
         if "ContentType" not in parameters:
-            guessed, encoding = s3.guess_type(name)
+            guessed, encoding = guess_type(name)
             packed = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}
             if encoding:
                 guessed = packed.get(encoding, self.default_content_type)
@@ -337,10 +349,8 @@ class ObjectStorage(S3Storage):
     def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
         """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
         params = {"partNumber": str(number), "uploadId": upload_id}
-        url = self.objects.presign(
-            "PUT", key, expires=3600, params=params, headers={s3.CHECKSUM: digest}
-        )
-        return url, s3.CHECKSUM
+        url = self.presign("PUT", key, expires=3600, params=params, headers={CHECKSUM: digest})
+        return url, CHECKSUM
 
     def finish_upload(
         self,
@@ -444,11 +454,11 @@ class ObjectStorage(S3Storage):
             text = f"There is no such object in the bucket {self.bucket_name}"
             raise FileNotFoundError(errno.ENOENT, text, key) from error
         if code == "InvalidObjectState":
-            raise S3Error(errno.EIO, s3.ARCHIVED, key) from error
+            raise S3Error(errno.EIO, reading.ARCHIVED, key) from error
         if status == 403:
             text = f"S3 refuses {operation} ({code}): allow it to the role of this process"
             raise PermissionError(errno.EACCES, text, key) from error
-        if status in s3.TRANSIENT:
+        if status in reading.TRANSIENT:
             raise S3UnavailableError(errno.EAGAIN, f"S3 fails: {status} {code}") from error
         text = f"S3 refuses {operation} in the bucket {self.bucket_name}: {status} {code}"
         raise S3Error(errno.EIO, text, key) from error

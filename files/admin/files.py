@@ -27,20 +27,15 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from files import archive, listing
-from files.changelist import (
-    FileChangeList,
-    SizeFilter,
-    StateFilter,
-    TypeFilter,
-    is_trash,
-    trail,
-    visible,
-)
-from files.forms import MoveForm, RenameForm, ReplaceForm, UploadForm, refuse_taken
-from files.models import File, may_see_trash
-from files.preview import preview
-from files.uploads import Uploads
+from files import access, listing
+from files.admin.changelist import FileChangeList, trail
+from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
+from files.admin.forms import MoveForm, RenameForm, ReplaceForm, UploadForm
+from files.admin.preview import preview
+from files.delivery import archive
+from files.keys import folder_of, name_of, visible
+from files.models import File
+from files.uploads import Uploads, refuse_taken
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +172,7 @@ class FileAdmin(admin.ModelAdmin):
         obj: File | None = None,
     ) -> Any:
         if obj is not None:
-            folder = obj.name[: obj.name.rfind("/") + 1]
+            folder = folder_of(obj.name)
             context |= {
                 "title": visible(obj.name.removeprefix(folder)) or gettext("(no name)"),
                 "subtitle": None,
@@ -222,7 +217,7 @@ class FileAdmin(admin.ModelAdmin):
         return in_trash and self._may(request, "purge")
 
     def has_trash_view_permission(self, request: HttpRequest) -> bool:
-        return may_see_trash(request.user)
+        return access.may_see_trash(request.user)
 
     def has_download_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and not is_trash(request)
@@ -284,7 +279,7 @@ class FileAdmin(admin.ModelAdmin):
         file = self._file(request, pk, "delete", live=True)
         file.trash()
         self._done(request, file, gettext("Moved to the trash."))
-        return HttpResponseRedirect(self._list_url(str(file)[: str(file).rfind("/") + 1]))
+        return HttpResponseRedirect(self._list_url(folder_of(str(file))))
 
     @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -347,7 +342,7 @@ class FileAdmin(admin.ModelAdmin):
     @admin.action(description=_("Download as a zip"), permissions=["download"])
     def download(self, request: HttpRequest, queryset: QuerySet[File]) -> HttpResponseBase:
         folder = request.GET.get("folder", "")
-        name = f"{folder.rstrip('/').rpartition('/')[2] or 'files'}.zip"
+        name = f"{name_of(folder.rstrip('/')) or 'files'}.zip"
         return archive.respond(request, queryset.iterator(), base=folder, name=name)
 
     @admin.action(description=_("Move to another folder"), permissions=["move"])
@@ -358,7 +353,9 @@ class FileAdmin(admin.ModelAdmin):
         )
         if form.is_valid():
             folder = form.cleaned_data["folder"]
-            self._each(request, queryset, lambda file: file.rename(folder + _name(file)), _moved)
+            self._each(
+                request, queryset, lambda file: file.rename(folder + name_of(str(file))), _moved
+            )
             return None
         context = self.admin_site.each_context(request) | {
             "title": _("Move to another folder"),
@@ -457,10 +454,6 @@ class FileAdmin(admin.ModelAdmin):
         logger.error("%s", error)
         told = f"“{visible(str(file))}”: " if file else ""
         self.message_user(request, f"{told}{error.strerror or error}.", messages.ERROR)
-
-
-def _name(file: File) -> str:
-    return str(file).rpartition("/")[2]
 
 
 def _proposed(key: str) -> str:

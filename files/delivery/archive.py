@@ -26,9 +26,10 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import delivery, s3
+from files.delivery import content
+from files.delivery.headers import file_name
 from files.models import File
-from files.s3 import ObjectChangedError, S3UnavailableError
+from files.storage import CHUNK, Body, ObjectChangedError, S3UnavailableError
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -54,7 +55,7 @@ def respond(
     pieces = _pieces(files, base, translation.get_language())
     if request.method == "HEAD":
         pieces.close()
-    disposition = content_disposition_header(True, delivery.file_name(name))
+    disposition = content_disposition_header(True, file_name(name))
     return StreamingHttpResponse(
         _in_a_thread(pieces) if isinstance(request, ASGIRequest) else pieces,
         headers={
@@ -75,7 +76,7 @@ def _in_a_thread(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
         connections.close_all()
         thread.shutdown(wait=False)
 
-    return delivery.in_threads(partial(next, pieces, b""), close, thread)
+    return content.in_threads(partial(next, pieces, b""), close, thread)
 
 
 def _pieces(files: Iterable[File], base: str, language: str | None) -> Generator[bytes]:
@@ -122,26 +123,26 @@ class _Archive:
     def add(self, file: File) -> Iterator[bytes]:
         """Yield the entry of the file, or note that it cannot be read."""
         try:
-            answer = file.bucket.request("GET", str(file))
+            answer = file.storage.request("GET", str(file))
         except OSError as error:
             self._unread.append((file.name, _reason(file, error)))
             return
         file.mark_missing(False)
         try:
-            yield from self._content(file, s3.Body(file.bucket, str(file), answer))
+            yield from self._content(file, file.storage.body(str(file), answer))
         except OSError as error:
             logger.warning("File %s: %s", file.pk, error)
             reason = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
             self._unread.append((file.name, reason))
         yield self.drain()
 
-    def _content(self, file: File, body: s3.Body) -> Iterator[bytes]:
+    def _content(self, file: File, body: Body) -> Iterator[bytes]:
         """Yield all of the entry but its end."""
         date = _date(file.modified_at or file.created_at)
         entry = zipfile.ZipInfo(self._names.give(file.name), date)
         zip64 = body.size > zipfile.ZIP64_LIMIT
         with closing(body), self.zip.open(entry, "w", force_zip64=zip64) as target:
-            while data := body.read(s3.CHUNK):
+            while data := body.read(CHUNK):
                 target.write(data)
                 yield self.drain()
 
@@ -156,15 +157,15 @@ class _Archive:
 
 
 def _reason(file: File, error: OSError) -> "_StrPromise":
-    """Return why nothing of the file was read, as `delivery` would answer."""
+    """Return why nothing of the file was read, as `respond` of a single file would answer."""
     if isinstance(error, FileNotFoundError):
         file.mark_missing(True)
-        return delivery.MISSING
+        return content.MISSING
     if isinstance(error, S3UnavailableError):
         logger.warning("%s", error)
-        return delivery.UNREACHABLE
+        return content.UNREACHABLE
     logger.error("File %s: %s", file.pk, error)
-    return delivery.REFUSED
+    return content.REFUSED
 
 
 def _date(moment: datetime) -> tuple[int, int, int, int, int, int]:
@@ -218,7 +219,7 @@ def _folded(path: str) -> str:
 
 
 def _safe(segment: str) -> str:
-    name = delivery.file_name(segment.replace("\\", "_"))
+    name = file_name(segment.replace("\\", "_"))
     if not name.strip(". "):  # nothing, `.`, `..`, and what Windows takes for them
         return "_" * max(1, len(name))
     return re.sub(r"\A([A-Za-z]):", r"\1_", name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from project import services
+from project.sandbox import services
 
 EPILOG = """
 examples:

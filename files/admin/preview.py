@@ -18,7 +18,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from files import delivery, s3
+from files import delivery
 from files.models import File
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _as_text(
 
 def _embed(file: File, kind: str) -> dict[str, Any]:
     if file.missing_at:  # it may be back
-        file.bucket.request("HEAD", str(file)).close()
+        file.storage.request("HEAD", str(file)).close()
         file.mark_missing(False)
     if file.size == 0:
         return _empty()
@@ -149,12 +149,12 @@ class _Content(NamedTuple):
 
 def _fetch(file: File, limit: int) -> _Content:
     wanted = {"Range": f"bytes=0-{limit - 1}"}
-    answer = file.bucket.request("GET", str(file), wanted)
+    answer = file.storage.request("GET", str(file), wanted)
     if answer.status == 416:  # an empty object has no range; RFC 9110 section 15.5.17
         answer.close()
         return _Content(b"", 0)
     data = b""
-    with closing(s3.Body(file.bucket, str(file), answer)) as body:
+    with closing(file.storage.body(str(file), answer)) as body:
         while len(data) < limit and (piece := body.read(limit - len(data))):
             data += piece
     return _Content(data, body.size)

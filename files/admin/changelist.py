@@ -4,124 +4,38 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_noop, ngettext
-from django.utils.translation import gettext_lazy as _
 
 from files import listing
-from files.models import File
+from files.admin.filters import STATE_VAR, is_trash
+from files.keys import folders_to, visible
 
 FOLDER_VAR = "folder"
 BELOW_VAR = "below"
 AFTER_VAR = "after"
 BEFORE_VAR = "before"
 USAGE_VAR = "usage"
-STATE_VAR = "state"
 
-MIB = 2**20
 NARROWER = gettext_noop("Search for more letters, or below a folder.")
-
-# Control characters as their pictures in Unicode, so that two keys that differ look different.
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
-
-
-def visible(key: str) -> str:
-    """Return a key for the eye."""
-    return key.translate(_VISIBLE)
 
 
 def trail(folder: str, url: Callable[[str], str]) -> list[dict[str, str]]:
     """Return name and address of each folder on the way to this one."""
-    steps = itertools.pairwise(["", *listing.trail(folder)])
+    steps = itertools.pairwise(["", *folders_to(folder)])
     return [
         {"name": visible(step.removeprefix(above).removesuffix("/")), "url": url(step)}
         for above, step in steps
     ]
-
-
-class TypeFilter(admin.SimpleListFilter):
-    """By the kind of content."""
-
-    title = _("type")
-    parameter_name = "type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("text/", _("Text")),
-            ("image/", _("Image")),
-            ("audio/", _("Audio")),
-            ("video/", _("Video")),
-            ("application/pdf", "PDF"),
-            ("application/", _("Application")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        kind = self.value()
-        return queryset.filter(content_type__startswith=kind) if kind else queryset
-
-
-class SizeFilter(admin.SimpleListFilter):
-    """By the number of bytes."""
-
-    title = _("size")
-    parameter_name = "size"
-    bounds = {
-        "empty": (0, 0),
-        "small": (1, MIB - 1),
-        "medium": (MIB, 100 * MIB - 1),
-        "large": (100 * MIB, 2**63 - 1),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("empty", _("Empty")),
-            ("small", _("Less than 1 MB")),
-            ("medium", _("1 MB to 100 MB")),
-            ("large", _("100 MB and more")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        bounds = self.bounds.get(self.value() or "")
-        if bounds is None:
-            return queryset
-        return queryset.alias(known=listing.ORDERS["size"][0]).filter(
-            known__range=bounds, size__isnull=False
-        )
-
-
-class StateFilter(admin.SimpleListFilter):
-    """Live files, those whose object is missing, and the trash."""
-
-    title = _("state")
-    parameter_name = STATE_VAR
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        states = [("missing", _("Missing from the bucket"))]
-        if model_admin.has_trash_view_permission(request):
-            states.append(("trash", _("In the trash")))
-        return states
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        if is_trash(request):
-            allowed = "trash" in dict(self.lookup_choices)
-            return queryset.trashed() if allowed else queryset.none()  # type: ignore[attr-defined]
-        if self.value() == "missing":
-            queryset = queryset.filter(missing_at__isnull=False)
-        return queryset.live()  # type: ignore[attr-defined,no-any-return]
-
-
-def is_trash(request: HttpRequest) -> bool:
-    """Say whether the request is for the list of the trash."""
-    return request.GET.get(STATE_VAR) == "trash"
 
 
 class FileChangeList(ChangeList):

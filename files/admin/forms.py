@@ -4,41 +4,11 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.files.base import File as Content
-from django.core.files.storage import default_storage
-from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext_lazy as _
 
-from files.fields import validate_object_key
+from files.keys import validate_object_key
 from files.models import File
-
-TAKEN = _("There is a file of this key already.")
-IN_TRASH = _(
-    "A file of this key is in the trash: restore it, delete it permanently, or choose another key."
-)
-
-
-NO_ROW = _("The bucket has an object of this key that is not in the catalogue: choose another key.")
-
-
-class Upload(Content):
-    """An uploaded content under a key that is not cleaned, as Django does with its name."""
-
-    def __init__(self, uploaded: UploadedFile, key: str) -> None:
-        super().__init__(uploaded.file, key)
-        self.content_type = uploaded.content_type
-
-
-def refuse_taken(key: str) -> None:
-    """Raise ValidationError for what is no key or belongs to a file or an object already."""
-    validate_object_key(key)
-    taken = File.objects.filter(object_key=key).first()
-    if taken is not None and taken.deleted_at:
-        raise ValidationError(IN_TRASH, "in_trash")
-    if taken is not None:
-        raise ValidationError(TAKEN, "taken")
-    if default_storage.exists(key):
-        raise ValidationError(NO_ROW, "object")
+from files.uploads import Upload, refuse_taken
 
 
 class KeyField(forms.CharField):

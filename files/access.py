@@ -1,0 +1,25 @@
+"""Who may do what: one question for one file, and one answer for many."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from files.models import File, FileQuerySet
+
+
+def may_see_trash(user: Any) -> bool:
+    """Return whether the user may do anything with what is in the trash."""
+    return bool(user.has_perm("files.restore_file") or user.has_perm("files.purge_file"))
+
+
+def may_read(user: Any, file: "File") -> bool:
+    """Return whether the user may read the content of the file."""
+    return bool(
+        user.has_perm("files.view_file") and (file.deleted_at is None or may_see_trash(user))
+    )
+
+
+def readable(user: Any, files: "FileQuerySet") -> "FileQuerySet":
+    """Return those of the files whose content the user may read."""
+    if not user.has_perm("files.view_file"):
+        return files.none()
+    return files if may_see_trash(user) else files.filter(deleted_at=None)

@@ -1,0 +1,52 @@
+"""What a key is: its limits, its folder and its name, and how it is shown."""
+
+import mimetypes
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
+
+# Control characters as their pictures in Unicode, so that two keys that differ look different.
+_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
+
+
+def validate_object_key(value: object) -> None:
+    """Refuse what is no key: an empty one, more than 1,024 bytes, NUL, half a surrogate pair."""
+    key = str(value)
+    if "\0" in key:
+        raise ValidationError(_("PostgreSQL cannot keep a key with a NUL character."), "nul")
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(_("A key must be valid Unicode."), "unicode") from None
+    if not length:
+        raise ValidationError(_("A key must not be empty."), "empty")
+    if length > MAX_KEY_LENGTH:
+        text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
+        raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
+
+
+def folder_of(key: str) -> str:
+    """Return the key up to its last slash, which is empty at the top."""
+    return key[: key.rfind("/") + 1]
+
+
+def name_of(key: str) -> str:
+    """Return what follows the key's last slash, which is empty for a key that ends in one."""
+    return key.rpartition("/")[2]
+
+
+def folders_to(key: str) -> list[str]:
+    """Return the folders from the top down to the key, each by the beginning of its keys."""
+    return [key[: end + 1] for end, character in enumerate(key) if character == "/"]
+
+
+def visible(key: str) -> str:
+    """Return the key with its control characters as pictures."""
+    return key.translate(_VISIBLE)
+
+
+def guess_type(key: str) -> tuple[str | None, str | None]:
+    """Return type and encoding that the key's name suggests: a key is no URL."""
+    return mimetypes.guess_type("./" + name_of(key))

@@ -1,0 +1,23 @@
+"""The bucket: the one place with S3 calls. Knows no model."""
+
+from files.storage.backend import MAX_TYPE_LENGTH, ObjectStat, ObjectStorage
+from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.storage.multipart import MAX_PARTS, part_size
+from files.storage.reading import CHECKSUM, CHUNK, POOL, Body, ObjectFile, Response
+
+__all__ = [
+    "CHECKSUM",
+    "CHUNK",
+    "MAX_PARTS",
+    "MAX_TYPE_LENGTH",
+    "POOL",
+    "Body",
+    "ObjectChangedError",
+    "ObjectFile",
+    "ObjectStat",
+    "ObjectStorage",
+    "Response",
+    "S3Error",
+    "S3UnavailableError",
+    "part_size",
+]
