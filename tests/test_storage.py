@@ -289,7 +289,7 @@ def test_a_suffix_leaves_the_key_within_its_bytes(storage, put):
 
 
 def test_parts_grow_so_that_there_are_not_too_many(storage, monkeypatch):
-    monkeypatch.setattr("files.multipart.MAX_PARTS", 2)
+    monkeypatch.setattr("files.storage.multipart.MAX_PARTS", 2)
     storage.save("large", ContentFile(bytes(3 * PART_SIZE)))
     assert storage.stat("large").etag.endswith('-2"')
 
