@@ -1,16 +1,16 @@
 """The field that holds an object's key."""
 
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
+from files import operations
 from files.keys import validate_object_key
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-    from files.storage import ObjectStorage
 
 
 def is_new(file: Any) -> bool:
@@ -22,13 +22,23 @@ class ObjectKey(FieldFile):
     """The value of the field: the object's key, and where content has been assigned, that."""
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
-        """Write the object, and note in the row what S3 tells of it."""
-        super().save(name, content, save=False)
-        stat = cast("ObjectStorage", self.storage).stat(str(self))
-        for field, value in stat._asdict().items():
-            setattr(self.instance, field, value)
+        """Write the content: the object of a new file, or another one for a file that is there.
+
+        Raises ValueError where the name is another key than the file's, and what `File.save` and
+        `File.replace` raise.
+        """
+        self.name, self.file, self._committed = name, content, False
+        setattr(self.instance, self.field.attname, self)
         if save:
             self.instance.save()
+            return
+        with operations.creating(self.instance, partial(self.storage.create, name, content)):
+            self._committed = True
+        setattr(self.instance, self.field.attname, name)
+
+    def delete(self, save: bool = True) -> None:
+        """Put the file into the trash, `save` or not."""
+        self.instance.trash()
 
 
 class ObjectKeyField(models.FileField):

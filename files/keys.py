@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
+RESERVED = ".files/"  # what the project keeps for itself in the bucket
 
 # Control characters as their pictures in Unicode, so that two keys that differ look different.
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -25,6 +26,14 @@ def validate_object_key(value: object) -> None:
     if length > MAX_KEY_LENGTH:
         text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
         raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
+
+
+def validate_new_key(value: object) -> None:
+    """Refuse what no new file can have: what is no key, or begins with the reserved prefix."""
+    validate_object_key(value)
+    if str(value).startswith(RESERVED):
+        text = _("Keys that begin with %(reserved)s are reserved: choose another key.")
+        raise ValidationError(text, "reserved", {"reserved": RESERVED})
 
 
 def folder_of(key: str) -> str:

@@ -128,6 +128,26 @@ def make_file(put: Callable[..., None], db: None) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def referring(db: None) -> Iterator[Callable[[str], None]]:
+    """Make a row of another table that needs the file of a key, as Django makes foreign keys."""
+    from django.db import connection
+
+    def referring(key: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE TABLE IF NOT EXISTS referring"
+                " (file_id bigint REFERENCES files DEFERRABLE INITIALLY DEFERRED)"
+            )
+            cursor.execute(
+                "INSERT INTO referring SELECT id FROM files WHERE object_key = %s", [key]
+            )
+
+    yield referring
+    with connection.cursor() as cursor:  # a flush could not truncate what it refers to
+        cursor.execute("DROP TABLE IF EXISTS referring")
+
+
+@pytest.fixture
 def viewer(db: None, client: Any) -> Any:
     """A client logged in as somebody who may view files and is not staff."""
     from django.contrib.auth.models import Permission, User

@@ -1,14 +1,17 @@
 """`manage.py purge_files`."""
 
 import io
+import threading
 from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
+from files import operations
 from files.management.commands import purge_files
-from files.models import File
+from files.models import File, Operation
 from tests.conftest import manage
 
 pytestmark = pytest.mark.django_db
@@ -79,25 +82,80 @@ def test_what_s3_refuses_stays_and_is_told(trash, storage, monkeypatch):
     trash(31, "a", "b")
     delete = storage._wrapped.delete
 
-    def refuse(name):
+    def refuse(name, etag=None):
         if name == "a":
             raise PermissionError(13, "S3 refuses DeleteObject")
-        delete(name)
+        delete(name, etag)
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
     stderr = io.StringIO()
-    with pytest.raises(CommandError, match="1 files could not be deleted: run it again"):
+    with pytest.raises(CommandError, match="1 could not be deleted: run it again"):
         call_command("purge_files", stdout=io.StringIO(), stderr=stderr)
     assert stderr.getvalue() == "! a: S3 refuses DeleteObject\n"
     assert left(storage) == (["a"],) * 2
 
 
-def test_unfinished_uploads_are_aborted(storage):
+def test_what_others_have_written_meanwhile_stays_and_is_told(trash, storage, put):
+    trash(31, "a")
+    put("a", b"theirs")
+    stderr = io.StringIO()
+    with pytest.raises(CommandError, match="1 could not be deleted"):
+        call_command("purge_files", stdout=io.StringIO(), stderr=stderr)
+    assert stderr.getvalue().startswith("! a: ")
+    assert (storage.open("a").read(), left(storage)) == (b"theirs", (["a"], ["a"]))
+
+
+def test_what_somebody_else_is_deleting_is_skipped(transactional_db, trash, storage):
+    trash(31, "a", "b")
+    with operations._locked("a"):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(purge()) or connection.close())
+        thread.start()
+        thread.join()
+    assert found == [(["- b"], [])]
+    assert left(storage) == (["a"],) * 2
+
+
+def test_unfinished_uploads_of_ours_are_aborted(storage):
     upload_id = storage.begin_upload("big.bin", "", "mark")
+    Operation.begin("upload", "big.bin").note_upload(upload_id)
+    theirs = storage.begin_upload("big.bin", "", "mark")
     assert purge("other", "--uploads-older-than=0") == ([], [])
     assert purge("big", "--uploads-older-than=0")[0] == ["- big.bin (an unfinished upload)"]
-    with pytest.raises(OSError, match="NoSuchUpload"):
-        storage.finish_upload("big.bin", upload_id, digests=[], size=0, mark="mark")
+    assert [found for found, _ in storage.open_uploads("big.bin")] == [theirs]
+    assert not Operation.objects.exists()
+
+
+def test_what_was_interrupted_is_ended_when_it_must_be_over(make_file, storage):
+    file = make_file("a")
+    storage.copy("a", "b", mark="0" * 32)
+    operation = Operation.begin("rename", "a", copy_key="b", file_id=file.pk, mark="0" * 32)
+    assert purge() == ([], [])
+    started_at = timezone.now() - operations.LATE
+    Operation.objects.filter(pk=operation.pk).update(started_at=started_at)
+    assert purge("--dry-run")[0] == ["- a (an interrupted rename)"]
+    assert purge() == (["- a (an interrupted rename)"], [])
+    assert left(storage) == (["a"],) * 2
+
+
+def test_what_others_keep_below_the_reserved_prefix_is_told_and_stays(make_file, storage, put):
+    from django.core.files.base import ContentFile
+
+    make_file("a").replace(ContentFile(b"new"))
+    put(".files/theirs", b"x")
+    assert purge("--dry-run")[0] == ["? .files/theirs (not of this catalogue, so it stays)"]
+    assert purge("--older-than=0")[0] == ["- a"]
+    assert [key for key, _ in storage.list(".files/")] == [".files/theirs"]
+
+
+def test_a_file_that_another_table_needs_stays_and_is_told(trash, storage, referring):
+    trash(31, "a", "b")
+    referring("a")
+    stderr = io.StringIO()
+    with pytest.raises(CommandError, match="1 could not be deleted"):
+        call_command("purge_files", stdout=io.StringIO(), stderr=stderr)
+    assert stderr.getvalue().startswith("! a: the database refuses (")
+    assert left(storage) == (["a"],) * 2
 
 
 @pytest.mark.parametrize("days", ["-1", "x", "1e30"])

@@ -1,17 +1,19 @@
-"""`manage.py purge_files`: empty the trash."""
+"""`manage.py purge_files`: empty the trash, and end what was interrupted."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
 
+from files import operations
 from files.keys import visible
-from files.models import File
+from files.models import File, Operation
 
 BATCH = 1000
 
@@ -28,11 +30,12 @@ def days(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    """Deletes each object before its row, so that it may be interrupted and run again."""
+    """Ends each thing by itself: it may be interrupted, run again, and run twice at once."""
 
     help = (
-        "Delete what has been in the trash for a while, for good, and abort uploads in parts that"
-        " were begun long ago and never finished. Prints a line for each."
+        "Delete what has been in the trash for a while, for good; end what was interrupted, such as"
+        " a rename; and abort uploads in parts that were begun long ago and never finished. Print a"
+        " line for each. Uploads of others who share the bucket are left alone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,27 +60,48 @@ class Command(BaseCommand):
 
     def handle(self, *, prefix: str, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
-        failed = 0
+        self._dry_run, self._failed = dry_run, 0
         for file in _trashed(prefix, now - options["older_than"]):
-            try:
-                if not dry_run:
-                    file.delete()
-            except OSError as error:
-                failed += 1
-                self.stderr.write(f"! {visible(file.name)}: {error.strerror or error}")
-            else:
-                self.stdout.write(f"- {visible(file.name)}")
+            self._end(visible(file.name), file.delete)
+        for operation in operations.interrupted(prefix, now - operations.LATE):
+            what = f"an interrupted {operation.get_kind_display()}"
+            self._end_operation(operation, what)
+        for operation in operations.open_uploads(prefix, now - options["uploads_older_than"]):
+            self._end_operation(operation, "an unfinished upload")
+        if dry_run:
+            self._list_foreign()
+        if self._failed:
+            raise CommandError(f"{self._failed} could not be deleted: run it again.")
+
+    def _end_operation(self, operation: Operation, what: str) -> None:
+        self._end(f"{visible(operation.object_key)} ({what})", partial(operations.end, operation))
+
+    def _end(self, what: str, end: Callable[[], object]) -> None:
+        """Do it and print the line; skip what somebody else is working on."""
         try:
-            for key, upload_id in default_storage.stale_uploads(  # type: ignore[attr-defined]
-                prefix, now - options["uploads_older_than"]
-            ):
-                if not dry_run:
-                    default_storage.abort_upload(key, upload_id)  # type: ignore[attr-defined]
-                self.stdout.write(f"- {visible(key)} (an unfinished upload)")
+            if not self._dry_run:
+                end()
+        except operations.ConflictError:
+            return
+        except (OSError, IntegrityError) as error:
+            self._failed += 1
+            self.stderr.write(f"! {what}: {_reason(error)}")
+        else:
+            self.stdout.write(f"- {what}")
+
+    def _list_foreign(self) -> None:
+        """Print what others have put where the project keeps its own objects: it stays."""
+        try:
+            for key in operations.foreign_keys():
+                self.stdout.write(f"? {visible(key)} (not of this catalogue, so it stays)")
         except OSError as error:
-            raise CommandError(f"{error.strerror or error}.") from error
-        if failed:
-            raise CommandError(f"{failed} files could not be deleted: run it again.")
+            raise CommandError(f"{_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, IntegrityError):
+        return f"the database refuses ({' '.join(str(error).split())})"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _trashed(prefix: str, before: datetime) -> Iterator[File]:

@@ -1,5 +1,6 @@
 """What is done with a file: every live row keeps its bytes, whatever stops in between."""
 
+import contextlib
 import functools
 import io
 import itertools
@@ -15,9 +16,14 @@ import time
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
-from django.db import connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
+from urllib3 import HTTPConnectionPool
 
-from files.models import File
+from files import operations
+from files.models import File, Operation
+from files.operations import ConflictError
 from files.storage import ObjectChangedError, S3UnavailableError
 from files.storage import backend as writing
 from files.storage.backend import PART_SIZE, WRITE_MARK
@@ -40,6 +46,10 @@ def rows():
 def state():
     """Return what the rows tell, to see that nothing has changed."""
     return list(File.objects.order_by("pk").values())
+
+
+def create(key, data=b"text"):
+    return File.objects.create(object_key=ContentFile(data, name=key))
 
 
 def locks():
@@ -156,7 +166,7 @@ def test_replace_keeps_id_and_key_and_puts_the_old_content_into_the_trash(make_f
     new = random.Random(0).randbytes(size)
     file.replace(ContentFile(new))
     row, old = File.objects.live().get(), kept()
-    assert (row.pk, str(row), row.name, str(old)[:7]) == (file.pk, "a.txt", "a.txt", ".trash/")
+    assert (row.pk, str(row), row.name, str(old)[:7]) == (file.pk, "a.txt", "a.txt", ".files/")
     assert objects(storage) == {"a.txt": new, str(old): b"old"}
     assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")
     assert (old.size, old.content_type, old.etag, old.modified_at) == storage.stat(str(old))
@@ -246,37 +256,49 @@ def test_a_content_that_breaks_replaces_nothing(make_file, storage):
     assert (state(), objects(storage), open_uploads(storage)) == (before, {"a.txt": b"old"}, [])
 
 
-def test_what_breaks_a_replace_is_raised_though_the_trash_cannot_be_emptied(
+def test_what_breaks_a_replace_is_raised_though_the_copy_cannot_be_deleted(
     make_file, storage, during
 ):
     file = make_file("a.txt", b"old")
     during("DeleteObject", lost)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         file.replace(Failing(bytes(2 * PART_SIZE)))
-    assert objects(storage) == {"a.txt": b"old", str(kept()): b"old"}
+    (operation,) = Operation.objects.all()
+    assert objects(storage) == {"a.txt": b"old", operation.copy_key: b"old"}
+    operations.end(operation)
+    assert (rows(), objects(storage)) == ([("a.txt", "a.txt", True)], {"a.txt": b"old"})
 
 
-def test_a_lost_answer_leaves_the_old_content_in_the_trash(make_file, storage, during, put):
+def test_a_lost_answer_leaves_the_old_content_in_the_trash(make_file, storage, during):
     file = make_file("a.txt", b"old")
-    answer = ContentFile(b"")
-    answer.seekable = lambda: put("a.txt", b"new") or lost()
+
+    def answer_is_lost():
+        (operation,) = Operation.objects.all()
+        storage.replace("a.txt", ContentFile(b"new"), operation.etag, mark=operation.mark)
+        lost()
+
+    content = ContentFile(b"")
+    content.seekable = answer_is_lost
     with pytest.raises(S3UnavailableError):
-        file.replace(answer)
+        file.replace(content)
+    operations.end(Operation.objects.get())
     assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
+    row = File.objects.live().get()
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")
 
 
-def test_replace_is_refused_in_a_transaction_before_anything_is_done(
-    transactional_db, make_file, storage
+@pytest.mark.parametrize("action", ["rename", "replace", "restore"])
+def test_what_cannot_be_rolled_back_is_refused_in_a_transaction(
+    transactional_db, make_file, storage, action
 ):
     file = make_file("a.txt", b"old")
-    for action in (lambda: file.replace(ContentFile(b"new")), lambda: file.rename("b")):
-        with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-            action()
-    assert (rows(), objects(storage), locks()) == (
-        [("a.txt", "a.txt", True)],
-        {"a.txt": b"old"},
-        0,
-    )
+    with (
+        pytest.raises(TransactionManagementError, match=rf"{action}\(\) .* durable"),
+        transaction.atomic(),
+    ):
+        ACTIONS[action](file)
+    assert (rows(), objects(storage)) == ([("a.txt", "a.txt", True)], {"a.txt": b"old"})
+    assert (locks(), Operation.objects.count()) == (0, 0)
 
 
 def test_restore_brings_a_replaced_content_back_to_its_key(make_file, storage):
@@ -405,7 +427,7 @@ def test_rename_refuses_the_key_of_an_object_without_a_row(make_file, storage, p
 def test_rename_overwrites_nothing_that_came_meanwhile(make_file, storage, put, during):
     file = make_file("a", b"text")
     before = state()
-    during("CompleteMultipartUpload", lambda: put("b", b"theirs"))
+    during("PutObject", lambda: put("b", b"theirs"))
     with pytest.raises(FileExistsError, match="an object of this key"):
         file.rename("b")
     assert (state(), objects(storage)) == (before, {"a": b"text", "b": b"theirs"})
@@ -466,22 +488,13 @@ def test_a_copy_that_fails_leaves_no_row_no_object_and_no_upload(
     assert (state(), objects(storage), open_uploads(storage)) == (before, {}, [])
 
 
-def test_a_copy_that_cannot_be_looked_at_stays_in_the_trash(
-    make_file, storage, during, unreachable
-):
-    file = make_file("a", b"text")
-    during("CompleteMultipartUpload", unreachable)
-    with pytest.raises(S3UnavailableError):
-        file.rename("b")
-    assert rows() == [("a", "a", True), ("b", "b", False)]
-
-
-def test_what_cannot_be_deleted_after_a_rename_stays_in_the_trash(make_file, storage, during):
+def test_what_cannot_be_deleted_after_a_rename_is_left_to_purge_files(make_file, storage, during):
     file = make_file("a", b"text")
     during("DeleteObject", lost)
     file.rename("b")
-    assert rows() == [("a", "a", False), ("b", "b", True)]
-    assert objects(storage) == {"a": b"text", "b": b"text"}
+    assert (rows(), objects(storage)) == ([("b", "b", True)], {"a": b"text", "b": b"text"})
+    operations.end(Operation.objects.get())
+    assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": b"text"})
 
 
 # Two at once
@@ -509,6 +522,7 @@ ACTIONS = {
     "rename": lambda file: file.rename("b"),
     "replace": lambda file: file.replace(ContentFile(b"theirs")),
     "restore": lambda file: file.restore(),
+    "trash": lambda file: file.trash(),
     "delete": lambda file: file.delete(),
 }
 
@@ -517,9 +531,9 @@ ACTIONS = {
 def test_of_two_at_once_the_second_is_refused(transactional_db, make_file, storage, action):
     file = make_file("a.txt", b"old")
     other = File.objects.get()
-    with file.replacing() as etag:
-        assert elsewhere(lambda: ACTIONS[action](other)) == [ObjectChangedError]
-        storage.replace("a.txt", ContentFile(b"ours"), etag)
+    with operations.replacing(file) as operation:
+        assert elsewhere(lambda: ACTIONS[action](other)) == [ConflictError]
+        storage.replace("a.txt", ContentFile(b"ours"), operation.etag)
     assert objects(storage) == {"a.txt": b"ours", str(kept()): b"old"}
     assert locks() == 0
 
@@ -541,32 +555,33 @@ def test_of_eight_renames_one_wins(transactional_db, make_file, storage):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == [[], *[[ObjectChangedError]] * 7]
+    assert sorted(outcomes, key=len) == [[], *[[ConflictError]] * 7]
     ((key, _, live),) = rows()
     assert (objects(storage), live, locks()) == ({key: b"text"}, True, 0)
 
 
-def test_a_copy_is_nobody_elses_while_it_is_made(transactional_db, make_file, storage, during):
-    raised = []
+def test_a_key_is_nobody_elses_while_a_file_is_copied_to_it(
+    transactional_db, make_file, storage, during
+):
+    other, raised = make_file("c", b"other"), []
 
     def meddle():
-        copy = File.objects.get(object_key="b")
-        for action in (copy.delete, copy.restore, lambda: copy.rename("c")):
+        for action in (lambda: create("b", b"theirs"), lambda: other.rename("b")):
             raised.extend(elsewhere(action))
 
     file = make_file("a", b"text")
-    during("CompleteMultipartUpload", meddle)
+    during("PutObject", meddle)
     file.rename("b")
-    assert raised == [ObjectChangedError] * 3
-    assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": b"text"})
+    assert raised == [ConflictError] * 2
+    assert objects(storage) == {"b": b"text", "c": b"other"}
 
 
-@pytest.mark.parametrize("action", ["rename", "replace", "restore", "delete"])
+@pytest.mark.parametrize("action", ["rename", "replace", "restore", "trash", "delete"])
 def test_a_file_that_was_moved_meanwhile_is_left_alone(transactional_db, make_file, action):
     file = make_file("a", b"text")
     File.objects.get().rename("c")
     before = state()
-    with pytest.raises(ObjectChangedError, match="Somebody else"):
+    with pytest.raises(ConflictError, match="Another operation on the file"):
         ACTIONS[action](file)
     assert (state(), locks()) == (before, 0)
 
@@ -601,12 +616,19 @@ def test_the_lock_is_free_after_a_failure(transactional_db, make_file, action, e
 # A crash
 
 OPERATIONS = {
+    "create": lambda file, new: create("b", new),
     "trash": lambda file, new: file.trash(),
     "restore": lambda file, new: file.restore(),
     "rename": lambda file, new: file.rename("b"),
     "replace": lambda file, new: file.replace(ContentFile(new)),
     "delete": lambda file, new: file.delete(),
 }
+
+
+def operate(operation, file, new, *, in_transaction):
+    with transaction.atomic() if in_transaction else contextlib.nullcontext():
+        OPERATIONS[operation](file, new)
+
 
 # Does operations, each in a fork of its own that kills itself at a given step. It is warm, so that
 # a fork starts fast, and has neither threads nor connections when it forks.
@@ -622,13 +644,15 @@ from django.db import connection
 from urllib3 import HTTPConnectionPool
 
 from files.storage import backend, reading
-from files.models import File
-from tests.test_trash import OPERATIONS, content
+from files import operations
+from files.models import File, Operation
+from files.operations import ConflictError
+from tests.test_operations import content, create, operate
 
 backend.PART_SIZE = backend.COPY_PART_SIZE = 5 * 2**20
 
 
-def run(operation, pk, size, moment, number):
+def run(operation, pk, size, in_transaction, moment, number):
     lock = threading.Lock()
     steps = {"before": 0, "after": 0}
 
@@ -657,7 +681,7 @@ def run(operation, pk, size, moment, number):
     connection._commit = commit
     HTTPConnectionPool.urlopen = request
     with connection.execute_wrapper(query):
-        OPERATIONS[operation](file, content("new", size))
+        operate(operation, file, content("new", size), in_transaction=in_transaction)
 
 
 file = File.objects.create(object_key=ContentFile(b"warm", name="warm"))
@@ -724,12 +748,14 @@ def content(name, size):
 
 def prepare(operation, size, storage):
     """Make the file for an operation, alone in the bucket."""
-    key = ".trash/0" if operation == "restore" else "a"
-    File.objects.all().delete()
+    key = ".files/0" if operation == "restore" else "a"
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE files, files_operation")
     for entry in listed(storage):
         storage.delete(entry["Key"])
     storage.client.put_object(Bucket=storage.bucket_name, Key=key, Body=content("old", size))
-    file = File.objects.create(object_key=key)
+    (file,) = File.objects.bulk_create([File(object_key=key)])
+    file.refresh_from_storage()
     if operation == "restore":
         File.objects.update(original_key="a", deleted_at=file.created_at)
     return file.pk
@@ -737,52 +763,80 @@ def prepare(operation, size, storage):
 
 def survey(storage, size):
     """Return of each key whether it is live, in the trash or without a row, and what it holds."""
-    known = {content(name, size): name for name in ("old", "new")}
+    known = {content(name, length): name for name in ("old", "new") for length in (3, size)}
     found = {key: known.get(data, "other") for key, data in objects(storage).items()}
     live = {str(file): file.deleted_at is None for file in File.objects.all()}
     return {key: (live.get(key), found.get(key)) for key in {*found, *live}}
 
 
 def end(operation, pk):
-    """Do what was stopped once more, and empty the trash."""
-    if operation == "rename":
-        empty_trash()  # the copy that was not completed has the key
-    for file in File.objects.filter(pk=pk):
-        OPERATIONS[operation](file, content("new", 3))
+    """Do what was stopped once more, at once; then sweep and empty the trash."""
+    if operation != "create":
+        for file in File.objects.filter(pk=pk):
+            OPERATIONS[operation](file, content("new", 3))
+    elif not File.objects.filter(object_key="b").exists():
+        create("b", content("new", 3))
     empty_trash()
 
 
 def empty_trash():
+    sweep()
     for file in File.objects.trashed():
         file.delete()
 
 
+def sweep():
+    """End what was interrupted, however short a time ago."""
+    for operation in Operation.objects.all():
+        operations.end(operation)
+
+
 # Each operation with what is live when it has been done and the trash has been emptied.
 OUTCOMES = [
-    ("trash", 3, []),
-    ("restore", 3, ["old"]),
-    ("rename", 3, ["old"]),
-    ("replace", 3, ["new"]),
-    ("replace", 5 * MIB + 1, ["new"]),
-    ("delete", 3, []),
+    ("create", 3, ["new", "old"], False),
+    ("create", 3, ["new", "old"], True),
+    ("create", 5 * MIB + 1, ["new", "old"], False),
+    ("trash", 3, [], False),
+    ("trash", 3, [], True),
+    ("restore", 3, ["old"], False),
+    ("rename", 3, ["old"], False),
+    ("rename", 8 * MIB + 1, ["old"], False),
+    ("replace", 3, ["new"], False),
+    ("replace", 5 * MIB + 1, ["new"], False),
+    ("delete", 3, [], False),
+    ("delete", 3, [], True),
 ]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("operation", "size", "outcome"), OUTCOMES)
-def test_a_crash_leaves_every_live_row_its_bytes(crash, storage, operation, size, outcome, moment):
+@pytest.mark.parametrize(("operation", "size", "outcome", "in_transaction"), OUTCOMES)
+def test_a_crash_leaves_every_live_row_its_bytes(
+    crash, storage, operation, size, outcome, in_transaction, moment
+):
     for number in itertools.count(1):
         pk = prepare(operation, size, storage)
-        status = crash(operation, pk, size, moment, number)
+        status = crash(operation, pk, size, in_transaction, moment, number)
         found = survey(storage, size)
-        assert None not in {live for live, _ in found.values()}, (number, found)
+        assert {key for key, (live, _) in found.items() if live is None} <= named(), number
         assert {held for live, held in found.values() if live} <= {"old", "new"}, number
         assert "old" in {held for _, held in found.values()} or operation == "delete", number
         end(operation, pk)
-        assert [*survey(storage, 3).values()] == [(True, held) for held in outcome]
+        assert sorted(survey(storage, size).values()) == [(True, held) for held in outcome]
+        assert_rows_are_true(storage)
+        assert (Operation.objects.count(), open_uploads(storage)) == (0, []), number
         if status != -signal.SIGKILL:
             break
     assert (status, number > 1) == (0, (operation, moment) != ("trash", "after"))
+
+
+def named():
+    """Return the keys that the operations under way name."""
+    return {key for operation in Operation.objects.all() for key in operation.keys}
+
+
+def assert_rows_are_true(storage):
+    for row in File.objects.live():
+        assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat(str(row))
 
 
 def test_a_file_restored_meanwhile_is_not_deleted(make_file, storage):
@@ -795,9 +849,231 @@ def test_a_file_restored_meanwhile_is_not_deleted(make_file, storage):
     assert File.objects.live().get().read_text() == "text"
 
 
-def test_what_somebody_else_writes_during_a_rename_stays_in_the_trash(make_file, during, put):
+def test_what_somebody_else_writes_during_a_rename_stays_in_the_bucket(
+    make_file, storage, during, put, caplog
+):
     file = make_file("a", b"old")
-    during("CompleteMultipartUpload", lambda: put("a", b"theirs"))
+    during("PutObject", lambda: put("a", b"theirs"))
     file.rename("b")
-    assert File.objects.live().get().read_text() == "old"
-    assert File.objects.trashed().get().read_text() == "theirs"
+    assert (rows(), objects(storage)) == ([("b", "b", True)], {"a": b"theirs", "b": b"old"})
+    assert "The object 'a' stays" in caplog.text
+
+
+# Inside a caller's transaction
+
+
+class RollBackError(Exception):
+    """What rolls a transaction back."""
+
+
+@contextlib.contextmanager
+def rolled_back():
+    with contextlib.suppress(RollBackError), transaction.atomic():
+        yield
+        raise RollBackError
+
+
+def test_a_delete_that_is_rolled_back_keeps_row_and_bytes(transactional_db, make_file, storage):
+    file = make_file("a", b"text")
+    with rolled_back():
+        file.delete()
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+def test_a_delete_takes_the_bytes_when_the_transaction_commits(
+    transactional_db, make_file, storage
+):
+    file = make_file("a", b"text")
+    with transaction.atomic():
+        file.delete()
+        assert objects(storage) == {"a": b"text"}
+    assert (rows(), objects(storage)) == ([], {})
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_delete_that_a_foreign_key_refuses_keeps_row_and_bytes(
+    transactional_db, make_file, storage, referring, in_transaction
+):
+    file = make_file("a", b"text")
+    referring("a")
+    with pytest.raises(IntegrityError, match="referring"):
+        operate("delete", file, b"", in_transaction=in_transaction)
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+def test_a_delete_that_a_foreign_key_refuses_keeps_the_bytes_in_a_test_case(
+    make_file, storage, referring
+):
+    file = make_file("a", b"text")
+    referring("a")
+    with pytest.raises(IntegrityError, match="referring"):
+        file.delete()
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
+
+
+def test_a_delete_that_s3_refuses_after_the_commit_brings_the_row_back(
+    transactional_db, make_file, storage, during, caplog
+):
+    file = make_file("a", b"text")
+    during("DeleteObject", lost)
+    with transaction.atomic():
+        file.delete()
+    assert (rows(), objects(storage)) == ([("a", "a", False)], {"a": b"text"})
+    assert "out of reach" in caplog.text
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+def test_an_object_whose_row_was_rolled_back_is_taken_over(transactional_db, storage, savepoint):
+    with transaction.atomic() if savepoint else contextlib.nullcontext():
+        with rolled_back():
+            create("a", b"first")
+        assert (rows(), objects(storage)) == ([], {"a": b"first"})
+        create("a", b"second")
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"second"})
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+def test_an_object_whose_row_was_rolled_back_is_swept(transactional_db, storage):
+    with rolled_back():
+        create("a")
+    sweep()
+    assert (objects(storage), Operation.objects.count()) == ({}, 0)
+
+
+def test_an_object_whose_row_may_be_committed_yet_is_nobody_elses(transactional_db, storage):
+    with transaction.atomic():
+        create("a", b"ours")
+        assert elsewhere(lambda: create("a", b"theirs")) == [ConflictError]
+        assert elsewhere(sweep) == [ConflictError]
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"ours"})
+
+
+def test_a_key_is_not_free_before_its_deletion_is_committed(transactional_db, make_file, storage):
+    file = make_file("a", b"old")
+    with transaction.atomic():
+        file.delete()
+        with pytest.raises(ConflictError):
+            create("a", b"new")
+    create("a", b"new")
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"new"})
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_trash_holds_as_the_transaction_does(transactional_db, make_file, storage, commits):
+    file = make_file("a", b"text")
+    with transaction.atomic() if commits else rolled_back():
+        file.trash()
+        assert elsewhere(File.objects.get().restore) == [ConflictError]
+    assert (rows(), objects(storage)) == ([("a", "a", not commits)], {"a": b"text"})
+    assert locks() == 0
+
+
+def test_no_lock_outlives_a_transaction_that_is_aborted(transactional_db, make_file):
+    file = make_file("a")
+
+    def delete_after_an_error():
+        with contextlib.suppress(DatabaseError):
+            execute("SELECT 1 / 0")
+        file.delete()
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        delete_after_an_error()
+    assert (locks(), rows()) == (0, [("a", "a", True)])
+
+
+def test_no_lock_outlives_a_statement_that_fails(transactional_db, make_file):
+    file = make_file("a")
+
+    def fail(execute, sql, *arguments):
+        if sql.startswith("INSERT"):
+            sql = "SELECT 1 / 0"
+        return execute(sql, *arguments)
+
+    for action in ("rename", "replace", "delete"):
+        with connection.execute_wrapper(fail), pytest.raises(DatabaseError):
+            ACTIONS[action](file)
+        assert locks() == 0
+
+
+def test_several_are_created_at_once_or_none(transactional_db, storage):
+    files = [File(object_key=ContentFile(b"x", name=key)) for key in "ab"]
+    File.objects.bulk_create(files)
+    assert (rows(), objects(storage)) == (
+        [("a", "a", True), ("b", "b", True)],
+        {"a": b"x", "b": b"x"},
+    )
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+# The guard
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda: File.objects.all().delete(),
+        lambda: File.objects.update(object_key="b"),
+        lambda: execute("DELETE FROM files"),
+        lambda: execute("UPDATE files SET object_key = 'b'"),
+    ],
+)
+def test_rows_that_would_leave_their_objects_are_kept(make_file, action):
+    file = make_file("a")
+    sentence = rf"The object of file {file.pk} .*File.delete\(\)"
+    with pytest.raises(IntegrityError, match=sentence), transaction.atomic():
+        action()
+    assert rows() == [("a", "a", True)]
+
+
+def test_rows_without_an_object_are_free(make_file, storage):
+    file = make_file("a")
+    storage.delete("a")
+    file.refresh_from_storage()
+    File.objects.update(object_key="b")
+    File.objects.all().delete()
+    assert rows() == []
+
+
+def test_truncate_and_all_other_columns_are_free(make_file):
+    file = make_file("a")
+    File.objects.update(content_type="text/x-other")
+    file.save()
+    execute("UPDATE files SET object_key = object_key, size = 1")
+    execute("TRUNCATE files")
+    assert rows() == []
+
+
+def execute(sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+# What it costs
+
+
+def test_renaming_a_small_file_takes_few_statements_and_requests(
+    transactional_db, make_file, storage, requests_to_s3
+):
+    file = make_file("a", b"text")
+    del requests_to_s3[:]
+    with CaptureQueriesContext(connection) as queries:
+        file.rename("b")
+    statements = [query["sql"] for query in queries]
+    assert len([sql for sql in statements if sql not in {"BEGIN", "COMMIT"}]) <= 8, statements
+    assert len(requests_to_s3) <= 6, requests_to_s3
+
+
+@pytest.fixture
+def requests_to_s3(monkeypatch):
+    """Collect method and URL of each request to S3."""
+    made = []
+
+    def urlopen(pool, method, url, *arguments, urlopen=HTTPConnectionPool.urlopen, **options):
+        made.append((method, url))
+        return urlopen(pool, method, url, *arguments, **options)
+
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", urlopen)
+    return made
