@@ -1,9 +1,10 @@
 """The bucket: the one place with S3 calls. Knows no model."""
 
-from files.storage.backend import MAX_TYPE_LENGTH, ObjectStat, ObjectStorage
+from files.storage.backend import ObjectStorage
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import CHECKSUM, CHUNK, POOL, Body, ObjectFile, Response
+from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
 
 __all__ = [
     "CHECKSUM",

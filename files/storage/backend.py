@@ -7,12 +7,11 @@ import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from itertools import count, repeat
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
@@ -26,6 +25,13 @@ from files.storage import reading
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
+from files.storage.stat import (
+    MAX_TYPE_LENGTH,
+    METADATA,
+    ObjectStat,
+    read_parameters,
+    read_stat,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,32 +42,20 @@ COPY_PART_SIZE = 64 * MIB  # which S3 copies within the time that it may be sile
 COPIES = 16  # parts that are copied at a time
 SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
-MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
-NEW = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
-
-# What a copy takes over of its original, beside the bytes.
-COPIED = (
-    "BucketKeyEnabled",
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-    "Expires",
-    "Metadata",
-    "SSEKMSKeyId",
-    "ServerSideEncryption",
-    "StorageClass",
-)
+NEW: dict[str, Any] = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
 
 
-class ObjectStat(NamedTuple):
-    """What S3 tells of an object: `size` in bytes, the rest as in its headers."""
+# What is told the id of an upload in parts, once it has begun.
+OnUpload = Callable[[str], object]
+Uploads = list[tuple[str, datetime]]
 
-    size: int
-    content_type: str
-    etag: str
-    modified_at: datetime
+
+class Write(NamedTuple):
+    """A write of one object: S3's condition of it, and the mark that the object gets."""
+
+    condition: dict[str, Any]
+    mark: str
+    on_upload: OnUpload | None = None
 
 
 class ObjectStorage(S3Storage):
@@ -127,15 +121,23 @@ class ObjectStorage(S3Storage):
 
     def stat(self, name: str) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
-        response = self.request("HEAD", name)
+        return read_stat(name, self._head(name))
+
+    def find(self, key: str) -> tuple[ObjectStat, str] | None:
+        """Return what S3 tells of the object and the mark of its write, by one HEAD request.
+
+        The mark is empty where the object has none; None stands for no object.
+        """
+        try:
+            headers = self._head(key)
+        except FileNotFoundError:
+            return None
+        return read_stat(key, headers), headers.get(f"{METADATA}{WRITE_MARK}", "")
+
+    def _head(self, key: str) -> Mapping[str, str]:
+        response = self.request("HEAD", key)
         response.close()
-        headers = response.headers
-        return ObjectStat(
-            size=int(headers["Content-Length"]),
-            content_type=headers.get("Content-Type", "")[:MAX_TYPE_LENGTH],
-            etag=headers.get("ETag", ""),
-            modified_at=_http_date(headers["Last-Modified"]),
-        )
+        return response.headers
 
     def exists(self, name: str) -> bool:
         """Say whether there is an object of this key."""
@@ -190,6 +192,17 @@ class ObjectStorage(S3Storage):
                 ]
         return folders, files
 
+    def list(self, prefix: str = "") -> Iterator[tuple[str, ObjectStat]]:
+        """Yield key and stat of each object, in the order of the keys; a listing tells no type."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket_name, Prefix=prefix
+        )
+        with self._boundary(prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    stat = ObjectStat(entry["Size"], "", entry["ETag"], entry["LastModified"])
+                    yield entry["Key"], stat
+
     # Writing
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
@@ -215,7 +228,7 @@ class ObjectStorage(S3Storage):
         for attempt in range(SAVES):
             key = self.get_available_name(name, max_length)
             try:
-                self.create(key, source)
+                self._write(key, source, Write(NEW, uuid.uuid4().hex))
             except FileExistsError:  # somebody was faster, or is writing just now
                 if attempt + 1 == SAVES or not source.seekable():
                     raise
@@ -223,96 +236,173 @@ class ObjectStorage(S3Storage):
                 return key
         raise AssertionError("the last attempt returns or raises")
 
-    def create(self, key: str, content: "File[Any]") -> None:
+    def create(
+        self,
+        key: str,
+        content: "File[Any]",
+        *,
+        mark: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> ObjectStat:
         """Write the content to the object `key`. Raises FileExistsError where there is one.
 
         A small object goes up in one request, a large one in parts, with one of them in memory.
         Both are conditional writes (``If-None-Match: *``), so that of many writers one succeeds.
+        `mark` is the hexadecimal text by which the object is known again; `on_upload` gets the id
+        of the upload when the content goes in parts. Raises ObjectChangedError where somebody else
+        has written the object right afterwards.
         """
-        self._write(key, content, NEW)
+        write = Write(NEW, mark or uuid.uuid4().hex, on_upload)
+        self._write(key, content, write)
+        return self._written(key, write)
 
-    def replace(self, key: str, content: "File[Any]", etag: str) -> None:
-        """Write the content over the object `key`, as long as that has this ETag.
+    def replace(
+        self,
+        key: str,
+        content: "File[Any]",
+        etag: str,
+        *,
+        mark: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> ObjectStat:
+        """Write the content over the object `key`, as long as that has this ETag: see `create`.
 
         Raises ObjectChangedError when it has another one, FileNotFoundError when it is gone.
         """
-        self._write(key, content, {"IfMatch": etag})
+        write = Write({"IfMatch": etag}, mark or uuid.uuid4().hex, on_upload)
+        self._write(key, content, write)
+        return self._written(key, write)
 
-    def _write(self, key: str, content: "File[Any]", condition: dict[str, str]) -> None:
+    def _write(self, key: str, content: "File[Any]", write: Write) -> None:
         if content.seekable():
             content.seek(0)
         size = part_size(_length(content), PART_SIZE)
         parameters = self._get_write_parameters(key, content)
         first = _read_part(content, size)
-        with self._marking(key, parameters, condition):
+        with self._marking(key, parameters, write):
             if len(first) < size:
-                self._put(key, first, **parameters, **condition)
+                self._put(key, first, **parameters, **write.condition)
                 return
-            with self._begin(key, **parameters) as upload:
+            with self._uploading(key, write, **parameters) as upload:
                 parts: list[Any] = []
                 data = first
                 while data:
                     parts.append(upload.put(len(parts) + 1, data))
                     data = _read_part(content, size)
-                upload.complete(parts, **condition)
+                upload.complete(parts, **write.condition)
 
-    def copy(self, source: str, target: str) -> ObjectStat:
-        """Copy an object on S3's side to a new key; return what S3 tells of the copy.
+    def _written(self, key: str, write: Write) -> ObjectStat:
+        """Return what S3 tells of the object just written, which nobody else has touched since."""
+        found = self.find(key)
+        if found is None or found[1] != write.mark:
+            raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", key)
+        return found[0]
 
-        Type, metadata and tags go with it. Raises FileExistsError where the target is there,
-        ObjectChangedError when the source is replaced meanwhile. It goes in parts at any size: the
-        completion of an upload is a conditional write on all S3 servers, CopyObject not yet.
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str = "",
+        mark: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> ObjectStat:
+        """Copy an object to a new key; return what S3 tells of the copy.
+
+        Type, metadata, tags, storage class and encryption go with it. Raises FileExistsError where
+        the target is there, FileNotFoundError where the source is not, ObjectChangedError when it
+        has another ETag than `etag` or is replaced meanwhile. `mark` and `on_upload` are those of
+        `create`. Large objects are copied by S3 itself, in parts and in parallel.
         """
-        if self.exists(target):
-            raise FileExistsError(errno.EEXIST, "There is an object of this key", target)
+        write = Write(NEW, mark or uuid.uuid4().hex, on_upload)
+        original = self.request(
+            "HEAD" if self._is_aws else "GET", source, {"If-Match": etag} if etag else {}
+        )
+        with closing(original):
+            if original.status == 412:
+                raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", source)
+            stat = read_stat(source, original.headers)
+            parameters = read_parameters(original.headers) | self._acl
+            whole = self._is_aws or stat.size > PART_SIZE
+            data = b"" if whole else b"".join(self.body(source, original))
+        if self._is_aws and stat.size < COPY_PART_SIZE:
+            return self._copy_whole(source, target, stat, parameters, write)
         with self._boundary(source):
-            head = self.client.head_object(Bucket=self.bucket_name, Key=source)
-            parameters = {name: head[name] for name in COPIED if name in head}  # type: ignore[literal-required]
-            if head.get("TagCount"):
-                parameters["Tagging"] = self._tags(source)
-        size, etag = head["ContentLength"], head["ETag"]
-        step = part_size(size, COPY_PART_SIZE)
-        extents = [(first, min(first + step, size) - 1) for first in range(0, size, step)]
-        with self._marking(target, parameters, NEW):
-            if not extents:  # an upload has one part at least, and a copied part one byte
-                self._put(target, b"", **parameters, **NEW)
-                return self.stat(target)
-            with (
-                self._begin(target, **parameters) as upload,
-                ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
-            ):
-                # Unlike `submit`, `map` drops the parts not begun when one fails.
-                copies = pool.map(upload.copy, count(1), repeat(source), repeat(etag), extents)
-                upload.complete(list(copies), **NEW)
-        return self.stat(target)
+            if not self._is_aws or original.headers.get("x-amz-tagging-count"):
+                parameters |= self._tags(source)
+        with self._marking(target, parameters, write):
+            if whole:
+                self._copy_parts(source, target, stat, parameters, write)
+            else:
+                self._put(target, data, **parameters, **NEW)
+        return self._written(target, write)
+
+    def _copy_whole(
+        self, source: str, target: str, stat: ObjectStat, parameters: dict[str, Any], write: Write
+    ) -> ObjectStat:
+        """Copy by one CopyObject, of which only AWS judges the condition. S3 copies the tags."""
+        with self._marking(target, parameters, write):
+            copy = self.client.copy_object(
+                Bucket=self.bucket_name,
+                Key=target,
+                CopySource={"Bucket": self.bucket_name, "Key": source},
+                CopySourceIfMatch=stat.etag,
+                MetadataDirective="REPLACE",
+                **parameters,
+                **NEW,
+            )["CopyObjectResult"]
+            return stat._replace(etag=copy["ETag"], modified_at=copy["LastModified"])
+        return self._written(target, write)  # the answer was lost
+
+    def _copy_parts(
+        self, source: str, target: str, stat: ObjectStat, parameters: dict[str, Any], write: Write
+    ) -> None:
+        step = part_size(stat.size, COPY_PART_SIZE)
+        extents = [(first, min(first + step, stat.size) - 1) for first in range(0, stat.size, step)]
+        with (
+            self._uploading(target, write, **parameters) as upload,
+            ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
+        ):
+            # Unlike `submit`, `map` drops the parts not begun when one fails.
+            copies = pool.map(upload.copy, count(1), repeat(source), repeat(stat.etag), extents)
+            upload.complete(list(copies), **NEW)
+
+    @property
+    def _is_aws(self) -> bool:
+        """Whether S3 is AWS's own, which keeps conditions that other servers ignore."""
+        host = urlsplit(self.client.meta.endpoint_url).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    @property
+    def _acl(self) -> dict[str, Any]:
+        """The access that objects are written with: S3 copies everything but that."""
+        given = self._get_write_parameters("")
+        return {name: given[name] for name in ("ACL",) if name in given}
 
     @contextmanager
-    def _marking(
-        self, key: str, parameters: dict[str, Any], condition: Mapping[str, str]
-    ) -> Iterator[None]:
+    def _marking(self, key: str, parameters: dict[str, Any], write: Write) -> Iterator[None]:
         """Mark the object that is written inside, and know it again when the answer was lost."""
-        mark = uuid.uuid4().hex
-        parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: mark}
+        parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: write.mark}
         try:
-            with self._boundary(key, condition):
+            with self._boundary(key, write.condition):
                 yield
         except (FileExistsError, S3Error):
             # The answer may have been lost on its way, and the write repeated: then it is ours.
-            if not self.is_marked(key, mark):
+            if not self.is_marked(key, write.mark):
                 raise
 
     def is_marked(self, key: str, mark: str) -> bool:
         """Say whether the object carries the mark of this very write."""
         try:
-            response = self.request("HEAD", key)
+            found = self.find(key)
         except OSError:
             return False
-        response.close()
-        return response.headers.get(f"x-amz-meta-{WRITE_MARK}") == mark
+        return found is not None and found[1] == mark
 
-    def _tags(self, key: str) -> str:
-        tags = self.client.get_object_tagging(Bucket=self.bucket_name, Key=key)["TagSet"]
-        return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
+    def _tags(self, key: str) -> dict[str, str]:
+        answer = self.client.get_object_tagging(Bucket=self.bucket_name, Key=key)
+        tags = answer.get("TagSet", ())  # LocalStack answers for the bucket where the key is "/"
+        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])} if tags else {}
 
     def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
         return self._parameters(name, getattr(content, "content_type", None))
@@ -331,8 +421,13 @@ class ObjectStorage(S3Storage):
     def _put(self, key: str, data: bytes, **parameters: Any) -> None:
         self.client.put_object(Bucket=self.bucket_name, Key=key, Body=data, **parameters)
 
-    def _begin(self, key: str, **parameters: Any) -> MultipartUpload:
-        return MultipartUpload.begin(self.client, self.bucket_name, key, **parameters)
+    @contextmanager
+    def _uploading(self, key: str, write: Write, **parameters: Any) -> Iterator[MultipartUpload]:
+        upload = MultipartUpload.begin(self.client, self.bucket_name, key, **parameters)
+        with upload:
+            if write.on_upload is not None:
+                write.on_upload(upload.id)
+            yield upload
 
     # Uploads that somebody else sends, in parts, by presigned URLs
 
@@ -344,7 +439,7 @@ class ObjectStorage(S3Storage):
         parameters = self._parameters(key, content_type) | {"ChecksumAlgorithm": "SHA256"}
         parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: mark}
         with self._boundary(key):
-            return self._begin(key, **parameters).id
+            return MultipartUpload.begin(self.client, self.bucket_name, key, **parameters).id
 
     def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
         """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
@@ -361,11 +456,12 @@ class ObjectStorage(S3Storage):
         size: int,
         mark: str,
         etag: str | None = None,
-    ) -> None:
+    ) -> ObjectStat:
         """Make the object of the parts, when they are `size` bytes with these SHA-256, in Base64.
 
-        It is a new one, or replaces the one of that ETag. Raises FileExistsError,
-        ObjectChangedError, and S3Error where S3 has other parts than these; then no object is made.
+        It is a new one, or replaces the one of that ETag; return what S3 tells of it. Raises
+        FileExistsError, ObjectChangedError, and S3Error where S3 has other parts than these; then
+        no object is made.
         """
         condition = NEW if etag is None else {"IfMatch": etag}
         upload = MultipartUpload(self.client, self.bucket_name, key, upload_id)
@@ -381,9 +477,9 @@ class ObjectStorage(S3Storage):
             if not self.is_marked(key, mark):
                 raise
         with self._boundary(key):
-            self._check(key, size, digests, is_new=etag is None)
+            return self._check(key, size, digests, is_new=etag is None)
 
-    def _check(self, key: str, size: int, digests: Sequence[str], *, is_new: bool) -> None:
+    def _check(self, key: str, size: int, digests: Sequence[str], *, is_new: bool) -> ObjectStat:
         """Compare the object with the checksum of its parts' checksums; delete a new one if wrong.
 
         S3 has compared each part as it came, so that this should find nothing.
@@ -393,30 +489,65 @@ class ObjectStorage(S3Storage):
         told = head.get("ChecksumSHA256", "").partition("-")[0]
         if head["ContentLength"] != size or told != base64.b64encode(expected).decode():
             if is_new:
-                self.delete(key)
+                self.delete(key, head["ETag"])
             raise S3Error(errno.EIO, "The object is not what was sent", key)
+        content_type = head.get("ContentType", "")[:MAX_TYPE_LENGTH]
+        return ObjectStat(size, content_type, head["ETag"], head["LastModified"])
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Throw the parts away."""
-        MultipartUpload(self.client, self.bucket_name, key, upload_id).abort()
+        """Throw the parts away; it is no error when there is no such upload."""
+        with self._boundary(key):
+            MultipartUpload(self.client, self.bucket_name, key, upload_id).abort()
 
-    def delete(self, name: str) -> None:
-        """Delete the object; it is no error when there is none."""
-        with self._boundary(name):
-            self.client.delete_object(Bucket=self.bucket_name, Key=name)
+    def open_uploads(self, key: str) -> Uploads:
+        """Return S3's id of each upload to this key that has not ended, and when it was begun."""
+        found = self._uploads(key)
+        return [(upload_id, begun) for name, upload_id, begun in found if name == key]
+
+    def delete(self, name: str, etag: str | None = None) -> None:
+        """Delete the object, if it has that ETag; it is no error when there is none.
+
+        Raises ObjectChangedError for an object of another ETag. Servers that are not AWS's may
+        ignore the condition, so that there the ETag is compared first.
+        """
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
+        if etag and not self._is_aws:
+            found = self.find(name)
+            if found is None:
+                return
+            if found[0].etag != etag:
+                raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", name)
+        with suppress(FileNotFoundError), self._boundary(name, condition):
+            self.client.delete_object(Bucket=self.bucket_name, Key=name, **condition)
 
     def stale_uploads(self, prefix: str, before: datetime) -> Iterator[tuple[str, str]]:
         """Yield key and S3's id of each upload that was begun before, and has not ended."""
-        pages = self.client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self.bucket_name, Prefix=prefix
-        )
-        with self._boundary(prefix):
-            for page in pages:
-                for upload in page.get("Uploads", ()):
-                    if upload["Initiated"] < before:
-                        yield upload["Key"], upload["UploadId"]
+        for key, upload_id, begun in self._uploads(prefix):
+            if begun < before:
+                yield key, upload_id
 
-    def cors_rules(self) -> list[Any]:
+    def _uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """Yield key, id and begin of the uploads that are open.
+
+        The keys come encoded, as XML has no control characters; boto3 decodes objects' alone.
+        """
+        marker: dict[str, Any] = {}
+        while True:
+            with self._boundary(prefix):
+                page = self.client.list_multipart_uploads(
+                    Bucket=self.bucket_name, Prefix=prefix, EncodingType="url", **marker
+                )
+            decode = unquote_plus if page.get("EncodingType") == "url" else str
+            for upload in page.get("Uploads", ()):
+                yield decode(upload["Key"]), upload["UploadId"], upload["Initiated"]
+            if not page.get("IsTruncated"):
+                return
+            marker = {
+                "KeyMarker": decode(page["NextKeyMarker"]),
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+    def cors_rules(self) -> Sequence[Any]:
         """Return the bucket's CORS rules, as S3 has them."""
         try:
             with self._boundary(self.bucket_name):
@@ -444,7 +575,9 @@ class ObjectStorage(S3Storage):
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code, operation = error.response["Error"]["Code"], error.operation_name
         if status in {409, 412} and code in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            if condition is NEW and operation != "UploadPartCopy":
+            judged = str(error.response["Error"].get("Condition"))  # CopyObject has two
+            of_source = operation == "UploadPartCopy" or "copy-source" in judged.lower()
+            if condition is NEW and not of_source:
                 text = "There is an object of this key"
                 raise FileExistsError(errno.EEXIST, text, key) from error
             raise ObjectChangedError(
@@ -462,10 +595,6 @@ class ObjectStorage(S3Storage):
             raise S3UnavailableError(errno.EAGAIN, f"S3 fails: {status} {code}") from error
         text = f"S3 refuses {operation} in the bucket {self.bucket_name}: {status} {code}"
         raise S3Error(errno.EIO, text, key) from error
-
-
-def _http_date(text: str) -> datetime:
-    return parsedate_to_datetime(text).astimezone(UTC)
 
 
 def _length(content: "File[Any]") -> int:

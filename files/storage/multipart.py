@@ -70,17 +70,23 @@ class MultipartUpload:
         )
 
     def abort(self) -> None:
-        """Throw the parts away. What fails here is logged: the upload is over for its user."""
+        """Throw the parts away; it is no error when the upload has ended."""
         try:
             self._client.abort_multipart_upload(**self._target)
-        except (BotoCoreError, ClientError) as error:
-            logger.warning(
-                "The upload %s of %r stays open: %s", self.id, self._target["Key"], error
-            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload":
+                raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
-        if kind is not None:
+        """Abort after an error; what fails here too is logged, so that the first one is raised."""
+        if kind is None:
+            return
+        try:
             self.abort()
+        except (BotoCoreError, ClientError) as error:
+            logger.warning(
+                "The upload %s of %r stays open: %s", self.id, self._target["Key"], error
+            )

@@ -1,0 +1,68 @@
+"""What S3 tells of an object: for a row, and for a copy that keeps it."""
+
+import errno
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+from files.storage.errors import S3Error
+
+MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
+METADATA = "x-amz-meta-"
+
+# What a copy keeps beside the bytes and the metadata: S3's headers, and boto3's parameters.
+COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "cache-control": ("CacheControl", str),
+    "content-disposition": ("ContentDisposition", str),
+    "content-encoding": ("ContentEncoding", str),
+    "content-language": ("ContentLanguage", str),
+    "content-type": ("ContentType", str),
+    "expires": ("Expires", parsedate_to_datetime),
+    "x-amz-server-side-encryption": ("ServerSideEncryption", str),
+    "x-amz-server-side-encryption-aws-kms-key-id": ("SSEKMSKeyId", str),
+    "x-amz-server-side-encryption-bucket-key-enabled": (
+        "BucketKeyEnabled",
+        lambda value: value.lower() == "true",
+    ),
+    "x-amz-storage-class": ("StorageClass", str),
+    "x-amz-website-redirect-location": ("WebsiteRedirectLocation", str),
+}
+
+
+class ObjectStat(NamedTuple):
+    """What S3 tells of an object: `size` in bytes, the rest as in its headers."""
+
+    size: int
+    content_type: str
+    etag: str
+    modified_at: datetime
+
+
+def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:
+    """Return what the headers tell. Raises S3Error where they are not those of an object."""
+    try:
+        return ObjectStat(
+            size=int(headers["Content-Length"]),
+            content_type=headers.get("Content-Type", "")[:MAX_TYPE_LENGTH],
+            etag=headers["ETag"],
+            modified_at=parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC),
+        )
+    except (KeyError, ValueError):
+        text = "S3 answers without size, ETag or time: this server does not keep this key"
+        raise S3Error(errno.EIO, text, key) from None
+
+
+def read_parameters(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters by which boto3 writes another object with these headers."""
+    found: dict[str, Any] = {"Metadata": {}}
+    for name, value in headers.items():
+        if name.lower().startswith(METADATA):
+            found["Metadata"][name[len(METADATA) :].lower()] = value
+        elif name.lower() in COPIED:
+            parameter, convert = COPIED[name.lower()]
+            try:
+                found[parameter] = convert(value)
+            except ValueError:  # a date that is none: S3 keeps any text
+                continue
+    return found
