@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
@@ -325,15 +325,19 @@ def _settle_deletion(operation: Operation, is_over: bool) -> bool:
     """Delete the object whose row is gone, as long as it is the one that the row had."""
     if _is_pending(operation):
         raise _conflict(operation.object_key)
-    if _rows().filter(object_key=operation.object_key).exists():
-        return True
+    if not _rows().filter(object_key=operation.object_key).exists():
+        _delete_object(operation)
+    return True
+
+
+def _delete_object(operation: Operation) -> None:
+    """Delete the object that has the operation's ETag; one that has another is not ours."""
     try:
         _storage().delete(operation.object_key, operation.etag)
     except ObjectChangedError:
         logger.warning(
             "The object %r stays: it is not the one that was deleted.", operation.object_key
         )
-    return True
 
 
 def _is_pending(operation: Operation) -> bool:
@@ -355,7 +359,8 @@ def _abort_uploads(operation: Operation) -> None:
     for key in operation.keys:
         named = set(Operation.objects.filter(object_key=key).values_list("upload_id", flat=True))
         for upload_id, initiated in _storage().open_uploads(key):
-            if first < initiated < last and upload_id not in named:
+            is_ours = key.startswith(RESERVED) or first < initiated < last
+            if is_ours and upload_id not in named:
                 _storage().abort_upload(key, upload_id)
 
 
@@ -517,7 +522,7 @@ def _copy(operation: Operation) -> tuple[str, ObjectStat]:
 def _destroy_left(operation: Operation) -> None:
     """Delete the object that a rename has left, or leave that to purge_files where S3 does not."""
     try:
-        _settle_deletion(operation, is_over=True)
+        _delete_object(operation)
         operation.delete()
     except OSError as error:
         logger.warning("%r stays for purge_files: %s", operation.object_key, error)
@@ -566,20 +571,19 @@ def replacing(file: "File", mark: str = "") -> Iterator[Operation]:
 
 def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
     """Delete the row, and its object when the database has agreed: see `File.delete`."""
+    waits = in_callers_transaction()
     with _changing(file):
-        row = _copy_of_row(file)
-        etag = file.etag or _etag_of(str(file))
+        row, result = _copy_of_row(file), None
+        operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
+        operation.etag, operation.who = file.etag or _etag_of(str(file)), _who()
         with transaction.atomic():
-            operation = Operation(
-                kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk, etag=etag
-            )
-            operation.who = _who()
             operation.save()
             result = delete_row()
-            if connection.in_atomic_block and not in_callers_transaction():
+            if connection.in_atomic_block and not waits:
                 connection.check_constraints()
-        if in_callers_transaction():
-            transaction.on_commit(partial(_destroy_after_commit, operation, row), robust=True)
+        if waits:
+            destroy = partial(_destroy_after_commit, operation, row)
+            transaction.on_commit(update_wrapper(destroy, _destroy_after_commit), robust=True)
         else:
             _destroy(operation, row)
     return result

@@ -32,7 +32,7 @@ def script_table():
     with contextlib.suppress(CommandError):
         call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
-        cursor.execute("delete from files")
+        cursor.execute("truncate files")
     call_command("migrate", verbosity=0)
 
 

@@ -73,10 +73,48 @@ def test_saving_the_field_records_the_object_too(storage):
 
 
 def test_an_object_whose_row_cannot_be_saved_is_deleted_again(storage):
-    File.objects.create(object_key="taken")
-    with pytest.raises(IntegrityError), transaction.atomic():
-        File.objects.create(object_key=ContentFile(b"text", name="taken"))
-    assert not storage.exists("taken")
+    taken = File.objects.create(object_key="taken")
+    with pytest.raises(IntegrityError):
+        File.objects.create(pk=taken.pk, object_key=ContentFile(b"text", name="a"))
+    assert not storage.exists("a")
+
+
+@pytest.mark.parametrize("has_row", [False, True])
+def test_a_content_under_a_taken_key_is_refused(storage, put, has_row):
+    if has_row:
+        File.objects.create(object_key="taken.txt")
+    else:
+        put("taken.txt", b"theirs")
+    before = storage.listdir("")
+    with pytest.raises(FileExistsError):
+        File.objects.create(object_key=ContentFile(b"text", name="taken.txt"))
+    assert (storage.listdir(""), File.objects.count()) == (before, has_row)
+
+
+@pytest.mark.parametrize("content", [".files/a", ContentFile(b"x", name=".files/a")])
+def test_a_reserved_key_is_refused(storage, content):
+    with pytest.raises(ValidationError, match="reserved"):
+        File.objects.create(object_key=content)
+    assert (storage.listdir(".files"), File.objects.count()) == (([], []), 0)
+
+
+def test_a_new_content_for_a_saved_row_replaces_the_one_that_it_has(make_file, storage):
+    file = make_file("a", b"old")
+    file.object_key = ContentFile(b"new", name="a")
+    file.save()
+    assert [row.read_text() for row in File.objects.order_by("pk")] == ["new", "old"]
+    file.object_key = ContentFile(b"new", name="b")
+    with pytest.raises(ValueError, match=r"has the key 'a': rename\(\) gives it another one"):
+        file.save()
+
+
+def test_a_stale_row_marks_nobody_as_missing(make_file, storage):
+    make_file("a")
+    stale = File.objects.get()
+    File.objects.get().rename("b")
+    stale.refresh_from_storage()
+    stale.mark_missing(True)
+    assert File.objects.get().missing_at is None
 
 
 def test_delete_deletes_the_object_and_the_row(make_file, storage):
@@ -103,13 +141,13 @@ def test_an_object_that_was_there_outlives_a_row_that_cannot_be_saved(make_file,
 
 
 def test_a_deletion_that_s3_refuses_keeps_the_row(make_file, monkeypatch):
-    def refuse(self, name):
+    def refuse(self, name, etag=None):
         raise PermissionError(13, "S3 refuses DeleteObject")
 
     monkeypatch.setattr(ObjectStorage, "delete", refuse)
     with pytest.raises(PermissionError):
         make_file("a").delete()
-    assert File.objects.exists()
+    assert File.objects.trashed().exists()
 
 
 def test_a_missing_object_is_marked_until_it_is_back(make_file, storage, put):
