@@ -3,14 +3,16 @@
 import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -18,13 +20,6 @@ from project import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
-
-# Two attempts of 2 s to connect and 2 s to answer, and at most 1 s between them: 9 s.
-_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=2,
-    retries={"mode": "standard", "total_max_attempts": 2},
-)
 
 _ADVICE = {
     "AccessDeniedException": "allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its"
@@ -38,6 +33,15 @@ _ADVICE = {
     "UnrecognizedClientException": "check the AWS credentials",
 }
 
+# What STS and SSO answer when they are asked for credentials.
+_ROLE_ADVICE = {
+    "AccessDenied": "allow it in the role's trust policy and in the policies of who asks",
+    "ExpiredToken": "renew the AWS credentials",
+    "ExpiredTokenException": "renew the token in AWS_WEB_IDENTITY_TOKEN_FILE",
+    "ForbiddenException": "check sso_account_id and sso_role_name of the profile",
+    "InvalidIdentityToken": "check AWS_WEB_IDENTITY_TOKEN_FILE and the role's identity provider",
+}
+
 
 class SecretError(Exception):
     """A secret that cannot be had or used: one sentence with its id and what to do, no value."""
@@ -45,38 +49,57 @@ class SecretError(Exception):
 
 @cache
 def _client() -> "SecretsManagerClient":
-    client = aws.session().create_client("secretsmanager", config=_CONFIG)
+    client = aws.session().create_client("secretsmanager")
     return cast("SecretsManagerClient", client)
 
 
 def fetch(secret_id: str) -> dict[str, Any]:
     """Return the secret's JSON object, which has a non-empty string under ``password``.
 
-    Ends within 10 s. Raises SecretError when the secret cannot be had or is not such an object.
+    Ends within 10 s, or 20 where STS or SSO give the credentials. Raises SecretError when the
+    secret cannot be had or is not such an object.
     """
     try:
         secret = _client().get_secret_value(SecretId=secret_id)
-    except NoRegionError:
-        raise SecretError(
-            _sentence(secret_id, "there is no AWS region", "set AWS_REGION")
-        ) from None
-    except NoCredentialsError:
-        advice = "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or run with an instance role"
-        raise SecretError(_sentence(secret_id, "there are no AWS credentials", advice)) from None
-    except (NoConnectionError, HTTPClientError) as error:
-        endpoint = _client().meta.endpoint_url
-        reason = f"SecretsManager is out of reach at {endpoint} ({type(error).__name__})"
-        raise SecretError(
-            _sentence(secret_id, reason, "check the network, AWS_REGION and AWS_ENDPOINT_URL")
-        ) from None
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        advice = _ADVICE.get(code, "see this code in the documentation of GetSecretValue")
-        raise SecretError(_sentence(secret_id, f"SecretsManager says {code}", advice)) from None
-    except (BotoCoreError, ValueError) as error:
-        advice = "check AWS's variables and configuration files"
-        raise SecretError(_sentence(secret_id, str(error), advice)) from None
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        raise SecretError(_sentence(secret_id, *_explained(error))) from None
     return _parsed(secret_id, secret.get("SecretString"))
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """Return what went wrong and what to do."""
+    if isinstance(error, ClientError):
+        return _refused(error)
+    if isinstance(error, NoConnectionError | HTTPClientError):
+        return _out_of_reach(error)
+    if isinstance(error, NoRegionError):
+        return "there is no AWS region", "set AWS_REGION"
+    if isinstance(error, NoCredentialsError):
+        advice = "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or run with an instance role"
+        return "there are no AWS credentials", advice
+    if isinstance(error, SSOError | TokenRetrievalError):
+        return "the session of AWS SSO has expired or is not there", "run `aws sso login`"
+    reason = " ".join(str(error).split()).rstrip(".")
+    return reason, "check AWS's variables and configuration files"
+
+
+def _refused(error: ClientError) -> tuple[str, str]:
+    code = error.response["Error"]["Code"]
+    if error.operation_name == "GetSecretValue":
+        advice = _ADVICE.get(code, "see this code in the documentation of GetSecretValue")
+        return f"SecretsManager says {code}", advice
+    advice = _ROLE_ADVICE.get(code, "check AWS's variables and configuration files")
+    return f"AWS gives no credentials, {error.operation_name} says {code}", advice
+
+
+def _out_of_reach(error: BotoCoreError) -> tuple[str, str]:
+    endpoint, service = _client().meta.endpoint_url, "SecretsManager"
+    url = error.kwargs.get("endpoint_url") or endpoint
+    if not url.startswith(endpoint):
+        parts = urlsplit(url)
+        endpoint, service = f"{parts.scheme}://{parts.netloc}", "What gives AWS credentials"
+    reason = f"{service} is out of reach at {endpoint} ({type(error).__name__})"
+    return reason, "check the network, AWS_REGION and AWS_ENDPOINT_URL"
 
 
 def _parsed(secret_id: str, text: str | None) -> dict[str, Any]:

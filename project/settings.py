@@ -4,13 +4,25 @@ With none of them set, the settings load, and what needs neither database nor bu
 With some of them missing, or a secret that cannot be had, the start ends with one sentence.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.log import DEFAULT_LOGGING
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class _Hidden(str):
+    """A string whose repr does not show it: `diffsettings`, tracebacks and logs print reprs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'********'"
+
 
 # The environment
 
@@ -73,7 +85,7 @@ def _database() -> dict[str, Any]:
         "ENGINE": "django.db.backends.postgresql",
         "NAME": found["APP_DB_NAME"],
         "USER": found["APP_DB_USER"],
-        "PASSWORD": secret["password"],
+        "PASSWORD": _Hidden(secret["password"]),
         "HOST": found["APP_DB_HOST"],
         "PORT": _number("APP_DB_PORT", str(secret.get("port") or 5432)),
         "CONN_MAX_AGE": 600,
@@ -94,7 +106,9 @@ else:
     SILENCED_SYSTEM_CHECKS = ["fields.E220", "fields.E222"]  # no database computes no columns
 
 DEBUG = _flag("APP_DEBUG")
-SECRET_KEY = _env.get("APP_SECRET_KEY", "nothing is configured, so nothing is signed with this key")
+SECRET_KEY = _Hidden(
+    _env.get("APP_SECRET_KEY", "nothing is configured, so nothing is signed with this key")
+)
 ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
 
@@ -179,10 +193,41 @@ if not DEBUG:  # with it, runserver serves the static files from where they are
     STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
     MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
 
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"files": {"handlers": ["stderr"], "level": "INFO"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "runserver": DEFAULT_LOGGING["formatters"]["django.server"],
+    },
+    "filters": {
+        "without_traceback": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": _without_traceback,
+        },
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "stderr_line": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["without_traceback"],
+        },
+        "runserver": {"class": "logging.StreamHandler", "formatter": "runserver"},
+    },
+    "loggers": {
+        "files": {"handlers": ["stderr"], "level": "INFO"},
+        "django": {"handlers": ["stderr"], "level": "INFO"},
+        # Requests that Django refuses, such as for a host that is not allowed: any client can cause
+        # them, as often as it likes.
+        "django.security": {"handlers": ["stderr_line"], "propagate": False},
+        # As Django has it: what is set for "django" resets the loggers below.
+        "django.server": {"handlers": ["runserver"], "level": "INFO", "propagate": False},
+    },
 }

@@ -292,7 +292,9 @@ class Panel {
             }
         });
         window.addEventListener("pagehide", () => {
-            this.uploads.forEach((upload) => upload.abort());
+            for (const upload of this.uploads) {
+                upload.abort();
+            }
         });
     }
 
@@ -354,7 +356,8 @@ class Panel {
             answer = JSON.parse(text);
         } catch {
             // The login page comes with 200.
-            const message = status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
+            const message =
+                status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
             throw new Refused({ message }, status);
         }
         if (status !== 200) {

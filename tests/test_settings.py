@@ -1,0 +1,27 @@
+"""What the settings show of themselves, and how they behave."""
+
+import copy
+
+import pytest
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from tests.conftest import manage
+
+
+@pytest.mark.parametrize("options", [[], ["--all"], ["--output=unified"]])
+def test_diffsettings_shows_the_settings_without_what_is_secret(options):
+    done = manage("diffsettings", *options)
+    shown = done.stdout.decode()
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert "SECRET_KEY = '********'" in shown
+    assert "'PASSWORD': '********'" in shown
+    assert settings.SECRET_KEY not in shown
+    assert str(settings.DATABASES["default"]["PASSWORD"]) not in shown
+
+
+def test_what_is_hidden_is_the_string_to_everything_else():
+    hidden, plain = settings.SECRET_KEY, str(settings.SECRET_KEY)
+    assert type(plain) is str
+    assert (f"{hidden}", hidden.encode(), copy.deepcopy(hidden)) == (plain, plain.encode(), plain)
+    assert salted_hmac("salt", "value").digest() == salted_hmac("salt", "value", plain).digest()
