@@ -73,17 +73,25 @@ def open_page(browser, live_server, storage, errors):
 @contextmanager
 def opening(browser, live_server, errors):
     """End all that the pages have begun, also when the test has failed in the middle of it."""
+
+    def note(message):
+        url = message.location["url"]
+        if message.type == "error" and url.startswith("http") and "favicon" not in url:
+            errors.append(f"{message.text} {url}")
+
+    def open_page(*codenames, url=live_server.url, **options):
+        context = browser.new_context(base_url=url, **options)
+        # Not unroute_all() before it: that sends on the requests that the test holds.
+        stack.callback(context.close)
+        context.set_default_timeout(PATIENCE * 1000)
+        context.add_cookies([{"name": "sessionid", "value": log_in(*codenames), "url": url}])
+        context.on("console", note)
+        context.on("weberror", lambda error: errors.append(str(error.error)))
+        return context.new_page()
+
     with ExitStack() as stack:
-        # Before the bucket and the tables are emptied, or their requests would fill them again.
+        # Before the bucket and the tables are emptied, or what still runs would fill them again.
         stack.callback(wait_until_idle, live_server)
-
-        def open_page(*codenames, url=live_server.url, **options):
-            context = browser.new_context(base_url=url, **options)
-            stack.callback(end, context, collect(context, errors))
-            context.set_default_timeout(PATIENCE * 1000)
-            context.add_cookies([{"name": "sessionid", "value": log_in(*codenames), "url": url}])
-            return context.new_page()
-
         yield open_page
 
 
@@ -96,36 +104,6 @@ def log_in(*codenames):
     client = Client()
     client.force_login(user)
     return client.cookies["sessionid"].value
-
-
-def collect(context, errors):
-    """Put what the pages complain of into `errors`; return what ends that."""
-
-    def on_console(message):
-        url = message.location["url"]
-        if message.type == "error" and url.startswith("http") and "favicon" not in url:
-            errors.append(f"{message.text} {url}")
-
-    def on_error(error):
-        errors.append(str(error.error))
-
-    def stop():
-        context.remove_listener("console", on_console)
-        context.remove_listener("weberror", on_error)
-
-    context.on("console", on_console)
-    context.on("weberror", on_error)
-    return stop
-
-
-def end(context, stop_collecting):
-    """Close the pages, and let nothing of theirs reach a server any more."""
-    stop_collecting()
-    try:
-        context.set_offline(True)  # as unroute_all() sends on the requests that a test holds
-        context.unroute_all(behavior="ignoreErrors")
-    finally:
-        context.close()
 
 
 def wait_until_idle(live_server):
