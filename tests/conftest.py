@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,10 @@ def storage(_bucket: str) -> Iterator[Any]:
     yield default_storage
     client = default_storage.client
     for upload in client.list_multipart_uploads(Bucket=_bucket).get("Uploads", ()):
-        client.abort_multipart_upload(
-            Bucket=_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-        )
+        with suppress(client.exceptions.NoSuchUpload):  # ended meanwhile
+            client.abort_multipart_upload(
+                Bucket=_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
     while found := client.list_objects_v2(Bucket=_bucket).get("Contents"):
         for entry in found:
             client.delete_object(Bucket=_bucket, Key=entry["Key"])
