@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run a management command; an error of the configuration is one sentence and status 1."""
-    gc.disable()  # until the start is over: see FilesConfig.ready
+    gc.disable()  # until the command is loaded: see CommandLine.fetch_command
     if sys.argv[1:2] == ["sandbox"]:  # which needs nothing, and touches nothing that is configured
         for name in [name for name in os.environ if name.startswith("APP_")]:
             del os.environ[name]
@@ -16,11 +16,12 @@ def main() -> None:
 
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
     from django.db import OperationalError
 
+    from project.commandline import CommandLine
+
     try:
-        execute_from_command_line(sys.argv)
+        CommandLine(sys.argv).execute()
     except ImproperlyConfigured as error:
         nothing = settings.configured and not settings.CONFIGURED
         sys.exit(f"{sys.argv[0]}: {settings.NOTHING_TO_WORK_ON if nothing else error}")

@@ -1,7 +1,5 @@
 """The application's configuration."""
 
-import gc
-
 from django.apps import AppConfig
 from django.core.checks import register
 from django.db.models.signals import pre_migrate
@@ -16,12 +14,6 @@ class FilesConfig(AppConfig):
     name = "files"
 
     def ready(self) -> None:
-        """Watch over `migrate` and `check`; keep the garbage collector from what is there.
-
-        None of it is garbage, but looking takes a third of a short command's time, and writes to
-        memory that processes could share.
-        """
+        """Watch over `migrate` and `check`."""
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
         register(checks.bucket_takes_uploads, "files", deploy=True)
-        gc.freeze()
-        gc.enable()

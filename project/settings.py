@@ -138,7 +138,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "files",
 ]
-if DEBUG or not CONFIGURED:  # production has no use for throw-away services
+# Production has no use for throw-away services, and its image leaves them out.
+if (DEBUG or not CONFIGURED) and (BASE_DIR / "project" / "sandbox").is_dir():
     INSTALLED_APPS.append("project.sandbox")
 
 MIDDLEWARE = [

@@ -3,13 +3,13 @@
 import codecs
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
+from files.management import output
 from files.models import File
 
 
@@ -28,39 +28,27 @@ class Command(BaseCommand):
         how.add_argument("--encoding", default="utf-8", help="of the stored text, default: utf-8")
         how.add_argument("--raw", action="store_true", help="print the bytes, whatever they are")
         parser.add_argument(
-            "--output", metavar="PATH", help="write this file, whole or not at all, not stdout"
+            "--output",
+            metavar="PATH",
+            help="write this file, whole or not at all, in place of stdout; a device or a pipe is"
+            " written to as it comes, and a link that another user made is replaced",
         )
 
     def handle(self, *, id: int, encoding: str, raw: bool, **options: Any) -> None:  # noqa: A002
         if not raw and not _is_text_encoding(encoding):
             raise CommandError(f"There is no text encoding {encoding!r}.")
-        try:
-            file = File.objects.get(pk=id)
-        except (File.DoesNotExist, OverflowError):
-            raise CommandError(f"There is no file with the id {id}.") from None
-        except ProgrammingError as error:
-            raise CommandError("The table is not ours yet: run `manage.py migrate`.") from error
-        except OperationalError as error:
-            message = " ".join(str(error).split())
-            raise CommandError(f"The database cannot be reached: {message}") from error
-        if file.deleted_at is not None:
-            raise CommandError(f"File {id} is in the trash: restore it in the admin first.")
+        file = _find(id)
         try:
             with file.open() as content:
                 pieces = content.chunks()
                 if not raw:
                     pieces = _as_utf8(pieces, encoding)
                 if options["output"]:
-                    _write_whole(options["output"], pieces)
+                    output.write(options["output"], pieces)
                 else:
                     self._print(pieces)
-        except UnicodeDecodeError as error:
-            raise CommandError(
-                f"File {id} is not {encoding}: {error.reason}."
-                " --raw prints the bytes, --encoding names what they are in."
-            ) from error
         except UnicodeError as error:
-            raise CommandError(f"File {id} is not {encoding}: {error}.") from error
+            raise CommandError(f"File {id} is not {encoding}: {_reason(error)}") from error
         except OSError as error:
             raise CommandError(f"File {id}: {_sentence(error)}.") from error
 
@@ -73,10 +61,23 @@ class Command(BaseCommand):
                 else:
                     stdout.write(piece)
             self.stdout.flush()
-        except (
-            BrokenPipeError
-        ):  # `| head` has seen enough; the interpreter's own flush shall not fail
+        except BrokenPipeError:  # `| head` has seen enough; the flush at exit must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+
+def _find(id: int) -> File:  # noqa: A002
+    try:
+        file = File.objects.get(pk=id)
+    except (File.DoesNotExist, OverflowError):
+        raise CommandError(f"There is no file with the id {id}.") from None
+    except ProgrammingError as error:
+        raise CommandError("The table is not ours yet: run `manage.py migrate`.") from error
+    except OperationalError as error:
+        message = " ".join(str(error).split())
+        raise CommandError(f"The database cannot be reached: {message}") from error
+    if file.deleted_at is not None:
+        raise CommandError(f"File {id} is in the trash: restore it in the admin first.")
+    return file
 
 
 def _is_text_encoding(name: str) -> bool:
@@ -88,6 +89,12 @@ def _is_text_encoding(name: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
+
+
+def _reason(error: UnicodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"{error.reason}. --raw prints the bytes, --encoding names what they are in."
+    return f"{error}."
 
 
 def _sentence(error: OSError) -> str:
@@ -108,29 +115,3 @@ def _as_utf8(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
             offset = end - len(error.object) + error.start
             error.reason = f"byte 0x{error.object[error.start]:02x} at {offset}, {error.reason}"
             raise
-
-
-def _write_whole(path: str, pieces: Iterator[bytes]) -> None:
-    """Write a file that is there whole or not at all; a device or a pipe is just written to."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as device:
-            device.writelines(pieces)
-        return
-    with tempfile.NamedTemporaryFile(
-        dir=os.path.dirname(path), prefix=f".{os.path.basename(path)[:100]}.", delete=False
-    ) as part:
-        try:
-            part.writelines(pieces)
-            part.flush()
-            os.fchmod(part.fileno(), 0o666 & ~_umask())
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
