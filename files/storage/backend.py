@@ -3,7 +3,7 @@
 import base64
 import errno
 import hashlib
-import posixpath
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,24 +11,29 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count, repeat
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
-from files.keys import MAX_KEY_LENGTH, guess_type
+from files.keys import guess_type
 from files.storage import reading
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MultipartUpload, part_size
+from files.storage.naming import alternative_name, fits
+from files.storage.opening import NewObjectFile, TextFile, parse_mode, taken
 from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+Name = str | os.PathLike[str]  # an object's key; pathlib takes double slashes and dots out
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
@@ -119,15 +124,32 @@ class ObjectStorage(S3Storage):
         """Return a URL that allows `method` for `expires` seconds: see `Bucket.presign`."""
         return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
 
-    def open(self, name: str, mode: str = "rb") -> ObjectFile:
-        """Return the object as a file. Makes no request, so that a missing one shows at a read."""
-        if mode not in {"rb", "r"}:
-            raise ValueError(f"mode {mode!r}: an object is written whole, by save()")
-        return self.objects.open(name)
+    @overload  # type: ignore[override] # the stubs know no paths and no overloads
+    def open(self, name: Name, mode: Literal["rb"] = "rb") -> ObjectFile: ...
 
-    def stat(self, name: str) -> ObjectStat:
+    @overload
+    def open(self, name: Name, mode: str) -> "File[Any]": ...
+
+    def open(self, name: Name, mode: str = "rb") -> "File[Any]":
+        """Return the object as a file to read, or a new one to write; text is UTF-8.
+
+        Reading makes no request yet, so that a missing object shows at a read. What is written is
+        stored by `close()`, and not at all where the `with` block fails. Raises FileExistsError
+        where the key is taken, ValueError for a mode that changes an object in place.
+        """
+        writes, text = parse_mode(mode)
+        if writes:
+            if not name:
+                raise ValueError("The name must be given to open().")
+            if self.exists(name):
+                raise taken(str(name))
+            return NewObjectFile(self, str(name), mode)
+        content = self.objects.open(str(name))
+        return TextFile(content, mode) if text else content
+
+    def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
-        response = self.request("HEAD", name)
+        response = self.request("HEAD", str(name))
         response.close()
         headers = response.headers
         return ObjectStat(
@@ -137,7 +159,7 @@ class ObjectStorage(S3Storage):
             modified_at=_http_date(headers["Last-Modified"]),
         )
 
-    def exists(self, name: str) -> bool:
+    def exists(self, name: Name) -> bool:
         """Say whether there is an object of this key."""
         try:
             self.stat(name)
@@ -145,18 +167,18 @@ class ObjectStorage(S3Storage):
             return False
         return True
 
-    def size(self, name: str) -> int:
+    def size(self, name: Name) -> int:
         """Return the object's size in bytes."""
         return self.stat(name).size
 
-    def get_modified_time(self, name: str) -> datetime:
+    def get_modified_time(self, name: Name) -> datetime:
         """Return when the object was written, aware with USE_TZ."""
         modified_at = self.stat(name).modified_at
         return modified_at if setting("USE_TZ") else make_naive(modified_at)
 
     def url(  # type: ignore[override] # as in django-storages
         self,
-        name: str,
+        name: Name,
         parameters: Mapping[str, str] | None = None,
         expire: int | None = None,
         http_method: str | None = None,
@@ -164,13 +186,14 @@ class ObjectStorage(S3Storage):
         """Return a presigned URL, valid for `expire` seconds (an hour unless told)."""
         return self.presign(
             http_method or "GET",
-            name,
+            str(name),
             expires=expire or self.querystring_expire,
             params=parameters,
         )
 
-    def listdir(self, name: str) -> tuple[list[str], list[str]]:
+    def listdir(self, name: Name) -> tuple[list[str], list[str]]:
         """Return the names of folders and of objects below the prefix `name`, without it."""
+        name = str(name)
         prefix = f"{name}/" if name and not name.endswith("/") else name
         folders: list[str] = []
         files: list[str] = []
@@ -192,26 +215,30 @@ class ObjectStorage(S3Storage):
 
     # Writing
 
-    def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        """Return the key itself where it is free, and otherwise one with Django's suffix."""
-        stem, extension = posixpath.splitext(name)
-        while len(f"{stem}_1234567{extension}".encode()) > MAX_KEY_LENGTH and stem:
-            stem = stem[:-1]
-        while self.exists(name):
-            name = self.get_alternative_name(stem, extension)
-        return name
+    def get_available_name(self, name: Name, max_length: int | None = None) -> str:
+        """Return the key itself where it is free and fits, and otherwise one with Django's suffix.
 
-    def save(self, name: str | None, content: IO[Any], max_length: int | None = None) -> str:
+        Counts characters for `max_length` and bytes for S3's limit. Raises SuspiciousFileOperation
+        where no name fits.
+        """
+        if not name:
+            raise SuspiciousFileOperation("Could not derive file name from ''")
+        key = str(name)
+        while not fits(key, max_length) or self.exists(key):
+            key = alternative_name(str(name), self.get_alternative_name, max_length)
+        return key
+
+    def save(self, name: Name | None, content: IO[Any], max_length: int | None = None) -> str:
         """Write the content to a new object; return its key.
 
         An object that is there is never overwritten, whoever wrote it and when: as with Django's
         other storages, a taken key gets a suffix. When this raises, there is no new object and no
         open upload. Raises FileExistsError where somebody was faster and the content cannot be read
-        again, or too often.
+        again, or too often; SuspiciousFileOperation where no name has `max_length` characters.
         """
         if name is None:
-            name = content.name
-        source = content if isinstance(content, File) else File(content, name)
+            name = content.name or ""
+        source = content if isinstance(content, File) else File(content, str(name))
         for attempt in range(SAVES):
             key = self.get_available_name(name, max_length)
             try:
@@ -222,6 +249,11 @@ class ObjectStorage(S3Storage):
             else:
                 return key
         raise AssertionError("the last attempt returns or raises")
+
+    def _save(self, name: Name, content: "File[Any]") -> str:
+        """Write the object of exactly this name, as ManifestFilesMixin asks for."""
+        self.create(str(name), content)
+        return str(name)
 
     def create(self, key: str, content: "File[Any]") -> None:
         """Write the content to the object `key`. Raises FileExistsError where there is one.
@@ -400,8 +432,11 @@ class ObjectStorage(S3Storage):
         """Throw the parts away."""
         MultipartUpload(self.client, self.bucket_name, key, upload_id).abort()
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: Name) -> None:
         """Delete the object; it is no error when there is none."""
+        if not name:
+            raise ValueError("The name must be given to delete().")
+        name = str(name)
         with self._boundary(name):
             self.client.delete_object(Bucket=self.bucket_name, Key=name)
 

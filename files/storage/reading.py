@@ -488,10 +488,14 @@ class ObjectFile(File):
     """
 
     def __init__(self, bucket: Bucket, key: str) -> None:
-        self._reader = ObjectReader(bucket, key)
-        self._buffer = io.BufferedReader(self._reader, BUFFER)
+        self._bucket = bucket
+        self._start(key)
         super().__init__(self._buffer, key)
         self.mode = "rb"
+
+    def _start(self, key: str) -> None:
+        self._reader = ObjectReader(self._bucket, key)
+        self._buffer = io.BufferedReader(self._reader, BUFFER)
 
     @property
     def size(self) -> int:
@@ -516,8 +520,11 @@ class ObjectFile(File):
         return self._buffer.read1(size)
 
     def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "ObjectFile":
-        """Go back to the start."""
-        if mode not in {None, "rb"}:
+        """Go back to the start, and open again what is closed."""
+        if mode not in {None, "rb", "br"}:
             raise ValueError(f"an object is opened to be read, so {mode!r} must be 'rb'")
+        if self.closed:
+            self._start(str(self.name))
+            self.file = self._buffer
         self.seek(0)
         return self
