@@ -3,18 +3,23 @@
 import csv
 import gc
 import io
+import json
 import random
 import re
 import tempfile
 import tracemalloc
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.staticfiles.storage import ManifestFilesMixin
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
+from django.core.management import call_command
 
+from files.storage import ObjectStorage
 from files.storage.backend import PART_SIZE
 from tests.test_storage import KEYS, Failing, listed, open_uploads
 
@@ -298,3 +303,56 @@ def test_tempfile_copies_to_and_from(storage):
         source.write(b"text")
         assert storage.save("a", source) == "a"
     assert storage.open("a").read() == b"text"
+
+
+# Django's static files
+
+
+class Manifest(ManifestFilesMixin, ObjectStorage):
+    """The storage for static files, as a project may define it."""
+
+
+@pytest.fixture
+def static_files(tmp_path, settings, storage):
+    """Make static files that name each other, and configure `Manifest` with options for them."""
+    files = {"a.css": '@import "b.css"; i {background: url("img/x y.png#z")}', "b.css": "b {}"}
+    (tmp_path / "static" / "img").mkdir(parents=True)
+    (tmp_path / "static" / "img" / "x y.png").write_bytes(b"png")
+    for name, text in files.items():
+        (tmp_path / "static" / name).write_text(text)
+
+    def configure(**options):
+        backend = "django.contrib.staticfiles.finders.FileSystemFinder"
+        options = {"bucket_name": storage.bucket_name, **options}
+        settings.STATICFILES_FINDERS = [backend]
+        settings.STATICFILES_DIRS = [tmp_path / "static"]
+        settings.STORAGES = settings.STORAGES | {
+            "staticfiles": {"BACKEND": "tests.test_contract.Manifest", "OPTIONS": options}
+        }
+
+    return configure
+
+
+@pytest.mark.parametrize("options", [{"querystring_auth": False}, {"custom_domain": "cdn.test"}])
+def test_static_files_are_collected_twice(static_files, storage, options):
+    static_files(**options)
+    for _ in range(2):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    hashed = json.loads(storage.open("staticfiles.json").read())["paths"]
+    text = storage.open(hashed["a.css"]).read().decode()
+    image, other = hashed["img/x y.png"], hashed["b.css"]
+    assert text == f'@import url("{other}"); i {{background: url("{image}#z")}}'
+    assert set(keys(storage)) == {*hashed, *hashed.values(), "staticfiles.json"}
+
+
+def test_a_url_without_a_signature_is_the_same_each_time(storage):
+    plain = ObjectStorage(bucket_name=storage.bucket_name, querystring_auth=False)
+    signed = urlsplit(storage.url("a b/ü"))
+    assert plain.url("a b/ü") == f"{signed.scheme}://{signed.netloc}{signed.path}"
+    assert plain.url("a", {"versionId": "1 2"}).endswith("/a?versionId=1+2")
+
+
+def test_a_url_of_another_domain_names_the_key(storage):
+    cdn = ObjectStorage(bucket_name=storage.bucket_name, custom_domain="cdn.test")
+    assert cdn.url("/a b/ü?#") == "https://cdn.test//a%20b/%C3%BC%3F%23"
+    assert cdn.url("a", {"x": "1 2"}) == "https://cdn.test/a?x=1+2"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count, repeat
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
@@ -79,6 +79,9 @@ class ObjectStorage(S3Storage):
 
     bucket_name: str
     querystring_expire: int
+    querystring_auth: bool
+    custom_domain: str | None
+    url_protocol: str
 
     def get_default_settings(self) -> dict[str, Any]:
         """Leave region, endpoint and credentials to boto3, so that temporary ones refresh."""
@@ -183,13 +186,25 @@ class ObjectStorage(S3Storage):
         expire: int | None = None,
         http_method: str | None = None,
     ) -> str:
-        """Return a presigned URL, valid for `expire` seconds (an hour unless told)."""
+        """Return a presigned URL, valid for `expire` seconds (an hour unless told).
+
+        With `custom_domain`, or without `querystring_auth`, it is unsigned, and stays the same.
+        """
+        if self.custom_domain or not self.querystring_auth:
+            return self._plain_url(str(name), parameters or {})
         return self.presign(
             http_method or "GET",
             str(name),
             expires=expire or self.querystring_expire,
             params=parameters,
         )
+
+    def _plain_url(self, key: str, parameters: Mapping[str, str]) -> str:
+        if self.custom_domain:
+            url = f"{self.url_protocol}//{self.custom_domain}/{quote(key, safe='/~')}"
+        else:
+            url = self.presign("GET", key).partition("?")[0]
+        return f"{url}?{urlencode(parameters)}" if parameters else url
 
     def listdir(self, name: Name) -> tuple[list[str], list[str]]:
         """Return the names of folders and of objects below the prefix `name`, without it."""
