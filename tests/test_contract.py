@@ -71,11 +71,19 @@ def test_a_file_that_was_closed_opens_again(storage, put, mode):
         assert (again.read(), again is file) == (first, True)
 
 
-def test_a_file_opens_again_only_in_its_mode(storage, put):
+def test_a_file_opens_again_in_another_mode(storage, put):
     put("a.txt", b"text")
-    for mode, other in (("rb", "r"), ("r", "rb")):
-        with storage.open("a.txt", mode) as file, pytest.raises(ValueError, match=repr(other)):
-            file.open(other)
+    file = storage.open("a.txt")
+    assert [file.open(mode).read() for mode in ("r", "rb", None, "rt")] == [
+        "text",
+        b"text",
+        b"text",
+        "text",
+    ]
+    file.close()
+    assert (file.open("rb").read(), file.mode) == (b"text", "rb")
+    with file, pytest.raises(ValueError, match=r"'wb': .* opened to read"):
+        file.open("wb")
 
 
 @pytest.mark.parametrize("mode", ["a", "ab", "r+", "rb+", "w+", "w+b", "x+", "rw", "b", "", "rbt"])

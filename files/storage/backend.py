@@ -27,7 +27,7 @@ from files.storage import reading
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.naming import alternative_name, fits
-from files.storage.opening import NewObjectFile, TextFile, parse_mode, taken
+from files.storage.opening import NewObjectFile, parse_mode, taken
 from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ObjectStorage(S3Storage):
         return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
 
     @overload  # type: ignore[override] # the stubs know no paths and no overloads
-    def open(self, name: Name, mode: Literal["rb"] = "rb") -> ObjectFile: ...
+    def open(self, name: Name, mode: Literal["rb", "r", "rt"] = "rb") -> ObjectFile: ...
 
     @overload
     def open(self, name: Name, mode: str) -> "File[Any]": ...
@@ -140,15 +140,14 @@ class ObjectStorage(S3Storage):
         stored by `close()`, and not at all where the `with` block fails. Raises FileExistsError
         where the key is taken, ValueError for a mode that changes an object in place.
         """
-        writes, text = parse_mode(mode)
+        writes, _ = parse_mode(mode)
         if writes:
             if not name:
                 raise ValueError("The name must be given to open().")
             if self.exists(name):
                 raise taken(str(name))
             return NewObjectFile(self, str(name), mode)
-        content = self.objects.open(str(name))
-        return TextFile(content, mode) if text else content
+        return self.objects.open(str(name), mode)
 
     def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""

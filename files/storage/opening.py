@@ -1,17 +1,14 @@
-"""What Django's `open()` gives beside bytes to read: text to read, and new objects to write."""
+"""What Django's `open()` takes and gives beside objects to read: modes, and objects to write."""
 
 import errno
 import io
 import logging
-from collections.abc import Iterator
 from contextlib import closing
 from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.files.base import File
-
-from files.storage.reading import ObjectFile
 
 READING = {"r", "rt", "br"}  # modes, each with its letters in order
 WRITING = {"w", "tw", "bw", "x", "tx", "bx"}
@@ -40,38 +37,6 @@ def taken(key: str) -> FileExistsError:
     """Return the error of a write to a key that is there."""
     text = "There is an object of this key; File.replace() puts another content under it"
     return FileExistsError(errno.EEXIST, text, key)
-
-
-class TextFile(File):
-    """An object opened for reading text in UTF-8, with ``\\n`` at the end of each line."""
-
-    def __init__(self, content: ObjectFile, mode: str) -> None:
-        self._content = content
-        self._text = _decoded(content)
-        super().__init__(self._text, content.name)
-        self.mode = mode
-
-    @property
-    def size(self) -> int:
-        """The object's size in bytes."""
-        return self._content.size
-
-    def __iter__(self) -> Iterator[Any]:  # the stubs know only lines of bytes
-        return iter(self._text)
-
-    def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "TextFile":
-        """Go back to the start, and open again what is closed."""
-        if mode is not None and parse_mode(mode) != (False, True):
-            raise ValueError(f"the file is opened to read text, so {mode!r} must be 'r'")
-        if self.closed:
-            self._content.open()
-            self.file = self._text = _decoded(self._content)
-        self.seek(0)
-        return self
-
-
-def _decoded(content: ObjectFile) -> io.TextIOWrapper:
-    return io.TextIOWrapper(content.file, "utf-8")  # type: ignore[arg-type]
 
 
 class NewObjectFile(File):
