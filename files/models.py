@@ -171,10 +171,6 @@ class File(models.Model):
 
     def _save_with_content(self, *args: Any, **kwargs: Any) -> None:
         assigned, key = self.object_key, str(self)
-        if not self._state.adding:
-            self._replace_before_save(assigned.file)
-            super().save(*args, **kwargs)
-            return
         try:
             with operations.creating(self, partial(self.storage.create, key, assigned.file)):
                 self.object_key = key
@@ -182,15 +178,6 @@ class File(models.Model):
         except BaseException:
             self.object_key = assigned
             raise
-
-    def _replace_before_save(self, content: Any) -> None:
-        key, stored = str(self), str(type(self).objects.only("object_key").get(pk=self.pk))
-        if key != stored:
-            raise ValueError(
-                f"The file {self.pk} has the key {stored!r}: rename() gives it another one."
-            )
-        self.object_key = key
-        self.replace(content)
 
     def refresh_from_storage(self) -> None:
         """Bring the row in step with its object, by one HEAD request. Raises what `stat` raises.

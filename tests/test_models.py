@@ -104,7 +104,7 @@ def test_a_new_content_for_a_saved_row_replaces_the_one_that_it_has(make_file, s
     file.save()
     assert [row.read_text() for row in File.objects.order_by("pk")] == ["new", "old"]
     file.object_key = ContentFile(b"new", name="b")
-    with pytest.raises(ValueError, match=r"has the key 'a': rename\(\) gives it another one"):
+    with pytest.raises(ValueError, match=r"has another key: rename\('b'\)"):
         file.save()
 
 

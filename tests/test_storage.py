@@ -76,11 +76,6 @@ def test_open_makes_no_request_and_a_missing_object_shows_at_the_read(storage):
         file.read(1)
 
 
-def test_open_refuses_to_write(storage):
-    with pytest.raises(ValueError, match="save"):
-        storage.open("a", "wb")
-
-
 @pytest.mark.parametrize("size", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 3 * 2**20 + 7])
 def test_a_file_reads_like_the_bytes_it_holds(storage, put, size):
     data = bytes(range(251)) * (size // 251 + 1)

@@ -3,27 +3,30 @@
 import base64
 import errno
 import hashlib
-import posixpath
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import count, repeat
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
-from urllib.parse import unquote_plus, urlencode, urlsplit
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
-from files.keys import MAX_KEY_LENGTH, guess_type
+from files.keys import guess_type
 from files.storage import reading
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MultipartUpload, part_size
+from files.storage.naming import alternative_name, fits
+from files.storage.opening import NewObjectFile, parse_mode, taken
 from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
 from files.storage.stat import (
     MAX_TYPE_LENGTH,
@@ -35,6 +38,8 @@ from files.storage.stat import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+Name = str | os.PathLike[str]  # an object's key; pathlib takes double slashes and dots out
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # what is larger goes up in parts
@@ -68,6 +73,9 @@ class ObjectStorage(S3Storage):
 
     bucket_name: str
     querystring_expire: int
+    querystring_auth: bool
+    custom_domain: str | None
+    url_protocol: str
 
     def get_default_settings(self) -> dict[str, Any]:
         """Leave region, endpoint and credentials to boto3, so that temporary ones refresh."""
@@ -113,15 +121,31 @@ class ObjectStorage(S3Storage):
         """Return a URL that allows `method` for `expires` seconds: see `Bucket.presign`."""
         return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
 
-    def open(self, name: str, mode: str = "rb") -> ObjectFile:
-        """Return the object as a file. Makes no request, so that a missing one shows at a read."""
-        if mode not in {"rb", "r"}:
-            raise ValueError(f"mode {mode!r}: an object is written whole, by save()")
-        return self.objects.open(name)
+    @overload  # type: ignore[override] # the stubs know no paths and no overloads
+    def open(self, name: Name, mode: Literal["rb", "r", "rt"] = "rb") -> ObjectFile: ...
 
-    def stat(self, name: str) -> ObjectStat:
+    @overload
+    def open(self, name: Name, mode: str) -> "File[Any]": ...
+
+    def open(self, name: Name, mode: str = "rb") -> "File[Any]":
+        """Return the object as a file to read, or a new one to write; text is UTF-8.
+
+        Reading makes no request yet, so that a missing object shows at a read. What is written is
+        stored by `close()`, and not at all where the `with` block fails. Raises FileExistsError
+        where the key is taken, ValueError for a mode that changes an object in place.
+        """
+        writes, _ = parse_mode(mode)
+        if writes:
+            if not name:
+                raise ValueError("The name must be given to open().")
+            if self.exists(name):
+                raise taken(str(name))
+            return NewObjectFile(self, str(name), mode)
+        return self.objects.open(str(name), mode)
+
+    def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
-        return read_stat(name, self._head(name))
+        return read_stat(str(name), self._head(str(name)))
 
     def find(self, key: str) -> tuple[ObjectStat, str] | None:
         """Return what S3 tells of the object and the mark of its write, by one HEAD request.
@@ -139,7 +163,7 @@ class ObjectStorage(S3Storage):
         response.close()
         return response.headers
 
-    def exists(self, name: str) -> bool:
+    def exists(self, name: Name) -> bool:
         """Say whether there is an object of this key."""
         try:
             self.stat(name)
@@ -147,32 +171,45 @@ class ObjectStorage(S3Storage):
             return False
         return True
 
-    def size(self, name: str) -> int:
+    def size(self, name: Name) -> int:
         """Return the object's size in bytes."""
         return self.stat(name).size
 
-    def get_modified_time(self, name: str) -> datetime:
+    def get_modified_time(self, name: Name) -> datetime:
         """Return when the object was written, aware with USE_TZ."""
         modified_at = self.stat(name).modified_at
         return modified_at if setting("USE_TZ") else make_naive(modified_at)
 
     def url(  # type: ignore[override] # as in django-storages
         self,
-        name: str,
+        name: Name,
         parameters: Mapping[str, str] | None = None,
         expire: int | None = None,
         http_method: str | None = None,
     ) -> str:
-        """Return a presigned URL, valid for `expire` seconds (an hour unless told)."""
+        """Return a presigned URL, valid for `expire` seconds (an hour unless told).
+
+        With `custom_domain`, or without `querystring_auth`, it is unsigned, and stays the same.
+        """
+        if self.custom_domain or not self.querystring_auth:
+            return self._plain_url(str(name), parameters or {})
         return self.presign(
             http_method or "GET",
-            name,
+            str(name),
             expires=expire or self.querystring_expire,
             params=parameters,
         )
 
-    def listdir(self, name: str) -> tuple[list[str], list[str]]:
+    def _plain_url(self, key: str, parameters: Mapping[str, str]) -> str:
+        if self.custom_domain:
+            url = f"{self.url_protocol}//{self.custom_domain}/{quote(key, safe='/~')}"
+        else:
+            url = self.presign("GET", key).partition("?")[0]
+        return f"{url}?{urlencode(parameters)}" if parameters else url
+
+    def listdir(self, name: Name) -> tuple[list[str], list[str]]:
         """Return the names of folders and of objects below the prefix `name`, without it."""
+        name = str(name)
         prefix = f"{name}/" if name and not name.endswith("/") else name
         folders: list[str] = []
         files: list[str] = []
@@ -205,26 +242,30 @@ class ObjectStorage(S3Storage):
 
     # Writing
 
-    def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        """Return the key itself where it is free, and otherwise one with Django's suffix."""
-        stem, extension = posixpath.splitext(name)
-        while len(f"{stem}_1234567{extension}".encode()) > MAX_KEY_LENGTH and stem:
-            stem = stem[:-1]
-        while self.exists(name):
-            name = self.get_alternative_name(stem, extension)
-        return name
+    def get_available_name(self, name: Name, max_length: int | None = None) -> str:
+        """Return the key itself where it is free and fits, and otherwise one with Django's suffix.
 
-    def save(self, name: str | None, content: IO[Any], max_length: int | None = None) -> str:
+        Counts characters for `max_length` and bytes for S3's limit. Raises SuspiciousFileOperation
+        where no name fits.
+        """
+        if not name:
+            raise SuspiciousFileOperation("Could not derive file name from ''")
+        key = str(name)
+        while not fits(key, max_length) or self.exists(key):
+            key = alternative_name(str(name), self.get_alternative_name, max_length)
+        return key
+
+    def save(self, name: Name | None, content: IO[Any], max_length: int | None = None) -> str:
         """Write the content to a new object; return its key.
 
         An object that is there is never overwritten, whoever wrote it and when: as with Django's
         other storages, a taken key gets a suffix. When this raises, there is no new object and no
         open upload. Raises FileExistsError where somebody was faster and the content cannot be read
-        again, or too often.
+        again, or too often; SuspiciousFileOperation where no name has `max_length` characters.
         """
         if name is None:
-            name = content.name
-        source = content if isinstance(content, File) else File(content, name)
+            name = content.name or ""
+        source = content if isinstance(content, File) else File(content, str(name))
         for attempt in range(SAVES):
             key = self.get_available_name(name, max_length)
             try:
@@ -235,6 +276,11 @@ class ObjectStorage(S3Storage):
             else:
                 return key
         raise AssertionError("the last attempt returns or raises")
+
+    def _save(self, name: Name, content: "File[Any]") -> str:
+        """Write the object of exactly this name, as ManifestFilesMixin asks for."""
+        self.create(str(name), content)
+        return str(name)
 
     def create(
         self,
@@ -504,12 +550,15 @@ class ObjectStorage(S3Storage):
         found = self._uploads(key)
         return [(upload_id, begun) for name, upload_id, begun in found if name == key]
 
-    def delete(self, name: str, etag: str | None = None) -> None:
+    def delete(self, name: Name, etag: str | None = None) -> None:
         """Delete the object, if it has that ETag; it is no error when there is none.
 
         Raises ObjectChangedError for an object of another ETag. Servers that are not AWS's may
         ignore the condition, so that there the ETag is compared first.
         """
+        if not name:
+            raise ValueError("The name must be given to delete().")
+        name = str(name)
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
         if etag and not self._is_aws:
             found = self.find(name)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 
@@ -33,6 +33,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.storage.opening import parse_mode
 from project import aws
 
 if TYPE_CHECKING:
@@ -157,9 +158,9 @@ class Bucket:
         self._credentials = cast("Credentials", session.get_credentials())
         self._http = _pool(session, self._origin)
 
-    def open(self, key: str) -> "ObjectFile":
+    def open(self, key: str, mode: str = "rb") -> "ObjectFile":
         """Return the object as a file. Makes no request: a missing one shows at the first read."""
-        return ObjectFile(self, key)
+        return ObjectFile(self, key, mode)
 
     def presign(
         self,
@@ -481,28 +482,36 @@ class ObjectReader(io.RawIOBase):
 
 
 class ObjectFile(File):
-    """An object opened for reading: a seekable binary file that keeps one buffer in memory.
+    """An object opened for reading: a seekable file that keeps one buffer in memory.
 
-    Opening makes no request. A read raises FileNotFoundError, PermissionError, S3UnavailableError,
-    ObjectChangedError.
+    In the modes "r" and "rt" it is text in UTF-8, with ``\\n`` at the end of each line. Opening
+    makes no request. A read raises FileNotFoundError, PermissionError, S3UnavailableError,
+    ObjectChangedError, and of text UnicodeDecodeError.
     """
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
-        self._reader = ObjectReader(bucket, key)
+    def __init__(self, bucket: Bucket, key: str, mode: str = "rb") -> None:
+        self._bucket = bucket
+        super().__init__(self._start(key, mode), key)
+        self.mode = mode
+
+    def _start(self, key: str, mode: str) -> IO[Any]:
+        writes, is_text = parse_mode(mode)
+        if writes:
+            raise ValueError(f"mode {mode!r}: the file is opened to read")
+        self._reader = ObjectReader(self._bucket, key)
         self._buffer = io.BufferedReader(self._reader, BUFFER)
-        super().__init__(self._buffer, key)
-        self.mode = "rb"
+        return io.TextIOWrapper(self._buffer, "utf-8") if is_text else self._buffer
 
     @property
     def size(self) -> int:
         """The object's size in bytes."""
         return self._reader.size()
 
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._buffer)
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.file or ())
 
-    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the whole object in pieces of `chunk_size` bytes, 1 MiB unless told."""
+    def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
+        """Yield the whole object in pieces of `chunk_size` bytes (of text: characters), or 1 Mi."""
         self.seek(0)
         while data := self.read(chunk_size or CHUNK):
             yield data
@@ -516,8 +525,11 @@ class ObjectFile(File):
         return self._buffer.read1(size)
 
     def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "ObjectFile":
-        """Go back to the start."""
-        if mode not in {None, "rb"}:
-            raise ValueError(f"an object is opened to be read, so {mode!r} must be 'rb'")
+        """Go back to the start, and open again what is closed, or has another mode."""
+        wanted = mode or self.mode
+        if self.closed or wanted != self.mode:
+            buffer, self.file = self._buffer, self._start(str(self.name), wanted)
+            buffer.close()
+            self.mode = wanted
         self.seek(0)
         return self
