@@ -130,7 +130,7 @@ class File(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.object_key.name or ""
+        return str(self.object_key.name or "")
 
     def get_absolute_url(self) -> str:
         """Return the address of the content."""

@@ -234,7 +234,7 @@ def end(operation: Operation) -> None:
             _settle(operation, is_over=True)
 
 
-def _settle_all(keys: Sequence[str], but: Operation | None = None) -> None:
+def _settle_all(keys: Sequence[str], but: Operation | None) -> None:
     """End what was interrupted on the keys, which this session has locked."""
     on_keys = Q(object_key__in=keys) | Q(copy_key__in=keys)
     for operation in Operation.objects.filter(on_keys):
@@ -376,7 +376,7 @@ def _storage() -> ObjectStorage:
 
 
 @contextmanager
-def _changing(file: "File", *new_keys: str) -> Iterator[None]:
+def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[None]:
     """Lock the file and its new keys, end what was interrupted on them, and check the row.
 
     Raises ConflictError where the row has another key by now, or was trashed or restored, and
@@ -384,7 +384,7 @@ def _changing(file: "File", *new_keys: str) -> Iterator[None]:
     """
     keys = [str(file), *new_keys]
     with _locked(*keys):
-        _settle_all(keys)
+        _settle_all(keys, but)
         rows = _rows().filter(object_key__in=keys).only("object_key", "deleted_at")
         found = {str(row): row for row in rows}
         row = found.pop(str(file), None)
@@ -435,7 +435,7 @@ def creating(
     key = str(file)
     validate_new_key(key)
     with _locked(key):
-        _settle_all([key], but=operation)
+        _settle_all([key], operation)
         if _rows().filter(object_key=key).exists():
             raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
         operation = operation or Operation.begin(Operation.Kind.CREATE, key)
@@ -539,14 +539,14 @@ def replace(file: "File", content: Any) -> None:
 
 
 @contextmanager
-def replacing(file: "File", mark: str = "") -> Iterator[Operation]:
+def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operation]:
     """Keep a copy of the content in the trash while another one is written over it inside.
 
     Yields the operation: its `etag` is that of the object to be replaced, empty where there is
-    none, and its `mark`, or the one that was given, must be the mark of the write.
+    none, and its `mark`, that of the upload where there is one, must be the mark of the write.
     """
     _refuse_transaction("replace")
-    with _changing(file):
+    with _changing(file, but=upload):
         found = _storage().find(str(file))
         operation = Operation.begin(
             Operation.Kind.REPLACE,
@@ -554,7 +554,7 @@ def replacing(file: "File", mark: str = "") -> Iterator[Operation]:
             copy_key=f"{RESERVED}{uuid.uuid4().hex}",
             file_id=file.pk,
             etag=found[0].etag if found else "",
-            **({"mark": mark} if mark else {}),
+            **({"mark": upload.mark} if upload else {}),
         )
         with _under_way(operation):
             kept = operation.etag and _storage().copy(
@@ -567,6 +567,42 @@ def replacing(file: "File", mark: str = "") -> Iterator[Operation]:
                     _insert_kept(operation, kept, file.name)
                 _record(file, **stat._asdict(), missing_at=None, deleted_at=None)
                 operation.delete()
+
+
+def begin_upload(key: str, content_type: str, who: str) -> Operation:
+    """Begin an upload in parts that somebody else sends. Raises ValidationError, and S3's errors."""
+    validate_new_key(key)
+    operation = Operation.begin(Operation.Kind.UPLOAD, key, who=who)
+    with _under_way(operation):
+        operation.note_upload(_storage().begin_upload(key, content_type, operation.mark))
+    return operation
+
+
+def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str], size: int) -> None:
+    """Make the object of the parts: that of a new file, or another content of one that is there.
+
+    The parts must have these SHA-256, in Base64, and `size` bytes in all. Raises what `create` and
+    `File.replace` raise, and S3Error where S3 has other parts. What was interrupted on its way can
+    be finished again.
+    """
+    finish = partial(
+        _storage().finish_upload,
+        operation.object_key,
+        operation.upload_id,
+        digests=digests,
+        size=size,
+        mark=operation.mark,
+    )
+    if file._state.adding:
+        with creating(file, lambda **_: finish(), operation):
+            file.save()
+        return
+    with _changing(file, but=operation):  # which records a replacement that has happened already
+        is_done = _storage().is_marked(operation.object_key, operation.mark)
+    if not is_done:
+        with replacing(file, operation) as replacement:
+            finish(etag=replacement.etag or None)
+    operation.delete()
 
 
 def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
