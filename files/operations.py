@@ -570,7 +570,7 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
 
 
 def begin_upload(key: str, content_type: str, who: str) -> Operation:
-    """Begin an upload in parts that somebody else sends. Raises ValidationError, and S3's errors."""
+    """Begin an upload in parts by a client. Raises ValidationError, and S3's errors."""
     validate_new_key(key)
     operation = Operation.begin(Operation.Kind.UPLOAD, key, who=who)
     with _under_way(operation):
