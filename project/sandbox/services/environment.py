@@ -1,0 +1,98 @@
+"""What a process on the services gets: the variables, and the secret and bucket that they name."""
+
+import json
+import os
+import secrets
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+
+from project.sandbox.services.processes import patiently
+
+# Browsers may upload straight to the bucket.
+CORS: Any = {
+    "CORSRules": [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
+}
+
+# Characters that a URL, a shell, SQL or an .ini file would trip over.
+_ODD = " '\"\\%@:/ü"
+
+
+class Postgres(NamedTuple):
+    """Where the database is; the names are psycopg's."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    dbname: str
+
+
+def make_password() -> str:
+    return secrets.token_urlsafe(12) + _ODD
+
+
+def clean_environ() -> dict[str, str]:
+    """Return this process's environment without what points at other services."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("APP_", "AWS_", "PG"))
+    }
+
+
+def prepare(postgres: Postgres, endpoint: str) -> dict[str, str]:
+    """Make the secret and the bucket; return the variables."""
+    variables = _aws_variables(endpoint) | _app_variables(postgres)
+    _make_bucket(_client("s3", variables), variables["APP_BUCKET_NAME"])
+    _client("secretsmanager", variables).create_secret(
+        Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})
+    )
+    return variables
+
+
+def _aws_variables(endpoint: str) -> dict[str, str]:
+    return {
+        "AWS_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "*"),  # a proxy would not find the services
+    }
+
+
+def _app_variables(postgres: Postgres) -> dict[str, str]:
+    return {
+        "APP_BUCKET_NAME": "files",
+        "APP_DB_NAME": postgres.dbname,
+        "APP_DB_USER": postgres.user,
+        "APP_DB_HOST": postgres.host,
+        "APP_DB_PORT": str(postgres.port),
+        "APP_DB_SECRET": "files/database",
+        "APP_SECRET_KEY": secrets.token_urlsafe(50),
+        "APP_DEBUG": "true",
+        "APP_ALLOWED_HOSTS": "localhost 127.0.0.1 [::1]",
+    }
+
+
+def _client(service: str, variables: dict[str, str]) -> Any:
+    session = boto3.session.Session(
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        region_name=variables["AWS_REGION"],
+    )
+    config = Config(
+        connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 1}, proxies={}
+    )
+    make: Any = session.client
+    return make(service, endpoint_url=variables["AWS_ENDPOINT_URL"], config=config)
+
+
+def _make_bucket(s3: Any, name: str) -> None:
+    region = {"LocationConstraint": s3.meta.region_name}
+    patiently(lambda: s3.create_bucket(Bucket=name, CreateBucketConfiguration=region))
+    s3.put_bucket_cors(Bucket=name, CORSConfiguration=CORS)

@@ -1,0 +1,62 @@
+"""Servers as processes of their own: a port for one, its start, the wait for it, its end."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+
+Result = TypeVar("Result")
+
+
+class ServicesError(Exception):
+    """The services cannot be started: one sentence that says why and what to do."""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on at present."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def start_server(
+    stack: ExitStack, command: Sequence[str | Path], end: signal.Signals, **options: Any
+) -> None:
+    """Start a server, which the signal ends when the stack is closed."""
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C ends what uses the services first
+        **options,
+    )
+    stack.callback(_stop, server, end)
+
+
+def _stop(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    server.send_signal(how)
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def patiently(action: Callable[[], Result], seconds: float = 60) -> Result:
+    """Return what the action returns, which fails as long as a service is not up."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except (psycopg.OperationalError, BotoCoreError, ClientError) as error:
+            if time.monotonic() > end:
+                raise ServicesError(f"The services do not answer: {error}.") from error
+            time.sleep(0.05)
