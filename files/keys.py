@@ -59,3 +59,23 @@ def visible(key: str) -> str:
 def guess_type(key: str) -> tuple[str | None, str | None]:
     """Return type and encoding that the key's name suggests: a key is no URL."""
     return mimetypes.guess_type("./" + name_of(key))
+
+
+def folder_name(folder: str) -> str:
+    """Return the last segment of a folder, which is empty between two slashes."""
+    return name_of(folder[:-1])
+
+
+def is_folder(key: str) -> bool:
+    """Return whether keys in a folder can begin so: it is empty at the top, or ends in a slash."""
+    return not key or key.endswith("/")
+
+
+def as_folder(text: str) -> str:
+    """Return the text as the beginning of the keys in a folder, with the slash that it may lack."""
+    return text if is_folder(text) else f"{text}/"
+
+
+def key_after(folder: str) -> str:
+    """Return the first key behind those of the folder, in the order of keys: "0" follows "/"."""
+    return f"{folder[:-1]}0"

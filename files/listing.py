@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 import psycopg.errors
@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, models, transaction
 from django.db.models import F, Func, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Collate
 
+from files.keys import key_after
 from files.models import File
 
 Order = Literal["object_key", "size", "modified_at"]
@@ -24,6 +25,13 @@ ORDERS: dict[Order, tuple[Any, ...]] = {
     "modified_at": (Coalesce("modified_at", "created_at"), F("id")),
 }
 
+# The values of a cursor in each order.
+CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
+    "object_key": (str,),
+    "size": (int, int),
+    "modified_at": (datetime, int),
+}
+
 SECONDS = 5  # that a list may take
 WALK_SECONDS = 0.4  # that an index may be walked for the few of its rows that match
 BATCH = 50_000  # files that are counted at a time
@@ -31,6 +39,10 @@ BATCH = 50_000  # files that are counted at a time
 
 class TooSlowError(Exception):
     """The database did not answer in the time that a list may take."""
+
+
+class CursorError(ValueError):
+    """The text is no cursor of this list."""
 
 
 class Page(NamedTuple):
@@ -51,8 +63,8 @@ class Usage(NamedTuple):
 
 
 @contextmanager
-def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Let no statement take longer than that. Raises TooSlowError."""
+def time_limit(seconds: float = SECONDS) -> Iterator[None]:
+    """End each statement that takes longer. Raises TooSlowError."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
@@ -67,13 +79,13 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
 
 
 @contextmanager
-def gathered() -> Iterator[None]:
-    """Let lists be read from all rows that match, sorted, instead of along the order's index.
+def bitmap_scans() -> Iterator[None]:
+    """Read lists by finding and sorting all rows that match, not along the order's index.
 
-    The planner takes it that what matches is spread evenly over the list. Where it is all behind
-    millions of other rows, walking there takes longer than gathering it does.
+    The planner assumes that matches are spread evenly over the list. Where all of them are behind
+    millions of other rows, walking there takes longer than sorting them.
     """
-    with limited(), connection.cursor() as cursor:
+    with time_limit(), connection.cursor() as cursor:
         for name in ("enable_indexscan", "enable_indexonlyscan", "enable_seqscan"):
             cursor.execute(f"SET LOCAL {name} = off")
         cursor.execute("SET LOCAL work_mem = '64MB'")  # keeps a bitmap of 2 GB exact
@@ -82,33 +94,27 @@ def gathered() -> Iterator[None]:
 
 def below(folder: str) -> Q:
     """Match the keys that begin with the folder, as a range of the index."""
-    return Q(object_key__gte=folder, object_key__lt=_after(folder)) if folder else Q()
-
-
-def _after(folder: str) -> str:
-    """Return the first key that no longer begins with the folder: "0" follows the slash."""
-    return f"{folder[:-1]}0"
+    return Q(object_key__gte=folder, object_key__lt=key_after(folder)) if folder else Q()
 
 
 def search(files: QuerySet[File], text: str) -> QuerySet[File]:
-    """Find all words of the text in the keys, in any place and in either case.
+    """Return the files whose keys contain all words of the text, in any place and either case.
 
     It compares by the database's own collation: the key's, "C", knows the case of ASCII alone.
     """
     files = files.alias(searched=Collate("object_key", "default"))
-    for word in text.split():
-        files = files.filter(searched__icontains=word)
-    return files
+    words = dict.fromkeys(text.split())
+    return files.filter(*(Q(searched__icontains=word) for word in words))
 
 
-def about(files: QuerySet[File]) -> int:
-    """Return the planner's estimate of how many there are: it reads none of them."""
+def estimate(files: QuerySet[File]) -> int:
+    """Return how many files the planner expects: none of them is read."""
     (plan,) = json.loads(files.order_by().explain(format="json"))
     return int(plan["Plan"]["Plan Rows"])
 
 
 def usage(files: QuerySet[File], seconds: float = 2) -> Usage:
-    """Count files and bytes, for about as long as that."""
+    """Count files and bytes, for little longer than `seconds`."""
     end = time.monotonic() + seconds
     count = size = 0
     last = ""
@@ -136,16 +142,16 @@ def page(
 ) -> Page:
     """Return the page after or before a cursor, or the first one.
 
-    With `folder`, its subfolders come first. Raises ValueError for what is no cursor.
+    With `folder`, its subfolders come first. Raises CursorError.
     """
     sections: list[_Section] = [] if folder is None else [_Folders(folder)]
     sections.append(_Files(files, order, descending))
     if before is not None:
-        entries = _entries(sections, _decode(before), limit + 1, backward=True)
+        entries = _entries(sections, _decode(before, sections), limit + 1, backward=True)
         if len(entries) > limit:
             return _page(entries[limit - 1 :: -1], order, previous=True, next_=True)
         after = None  # fewer than a page come before it, so that this is the first
-    cursor = None if after is None else _decode(after)
+    cursor = None if after is None else _decode(after, sections)
     entries = _entries(sections, cursor, limit + 1, backward=False)
     more = len(entries) > limit
     return _page(entries[:limit], order, previous=cursor is not None, next_=more)
@@ -187,19 +193,40 @@ def _encode(entry: Entry, order: Order) -> str:
     return json.dumps(["file", *values[order]], ensure_ascii=False)
 
 
-def _decode(cursor: str) -> list[Any]:
-    values = json.loads(cursor)
-    if not isinstance(values, list) or values[:1] not in (["folder"], ["file"]):
-        raise ValueError(cursor)
-    if any("\0" in str(value) for value in values):
-        raise ValueError(cursor)
-    return values
+def _decode(cursor: str, sections: Sequence["_Section"]) -> list[Any]:
+    """Return the name of a section, and the values of the cursor in it. Raises CursorError."""
+    try:
+        name, *values = json.loads(cursor)
+        (types,) = [section.types for section in sections if section.name == name]
+        return [name, *(_read(*pair) for pair in zip(types, values, strict=True))]
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise CursorError(cursor) from None
+
+
+def _read(kind: type, value: object) -> Any:
+    """Return a value of a cursor, as the database can compare it. Raises ValueError."""
+    if kind is int and type(value) is int and abs(value) < 2**63:
+        return value
+    if kind is str and isinstance(value, str) and "\0" not in value and value.encode():
+        return value
+    if kind is datetime and isinstance(value, str):
+        return _moment(value)
+    raise ValueError(value)
+
+
+def _moment(text: str) -> datetime:
+    """Return an aware time. Raises ValueError, and OverflowError where UTC has no such year."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment.astimezone(UTC)
 
 
 class _Section(Protocol):
     """One part of a list, in an order of its own."""
 
     name: str
+    types: tuple[type, ...]  # of the values of a cursor
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[Any]:
         """Return up to `limit` entries that follow the cursor, the nearest first."""
@@ -213,38 +240,38 @@ class _Folders:
     """
 
     name = "folder"
+    types: tuple[type, ...] = (str,)
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[str]:
-        edge = "folder > %(folder)s" + (" AND folder < %(end)s" if self._folder else "")
-        step = "folder < prefix" if backward else "folder >= left(prefix, -1) || '0'"
-        start = edge
-        if cursor is not None:
-            start += " AND " + step.replace("prefix", "%(cursor)s::text")
+        values = {
+            "folder": self._folder,
+            "length": len(self._folder),
+            "end": key_after(self._folder),
+            "cursor": cursor[0] if cursor else None,
+            "limit": limit,
+        }
+        with connection.cursor() as database:
+            database.execute(self._sql(backward=backward, is_first=cursor is None), values)
+            return [prefix for (prefix,) in database.fetchall()]
+
+    def _sql(self, *, backward: bool, is_first: bool) -> str:
+        inside = "folder > %(folder)s" + (" AND folder < %(end)s" if self._folder else "")
+        step = "folder < {0}" if backward else "folder >= left({0}, -1) || '0'"
+        start = inside if is_first else f"{inside} AND {step.format('%(cursor)s::text')}"
         find = (
             "SELECT left(folder, %(length)s + strpos(substr(folder, %(length)s + 1), '/'))"  # noqa: S608
             " FROM files WHERE deleted_at IS NULL AND {}"
             f" ORDER BY folder {'DESC' if backward else 'ASC'} LIMIT 1"
         )
-        sql = (
+        following = find.format(f"{inside} AND {step.format('prefix')}")
+        return (
             f"WITH RECURSIVE found (prefix) AS (({find.format(start)}) UNION ALL"  # noqa: S608
-            f" SELECT ({find.format(f'{edge} AND {step}')}) FROM found WHERE prefix IS NOT NULL)"
+            f" SELECT ({following}) FROM found WHERE prefix IS NOT NULL)"
             " SELECT prefix FROM found WHERE prefix IS NOT NULL LIMIT %(limit)s"
         )
-        with connection.cursor() as database:
-            database.execute(
-                sql,
-                {
-                    "folder": self._folder,
-                    "length": len(self._folder),
-                    "end": _after(self._folder),
-                    "cursor": str(cursor[0]) if cursor else None,
-                    "limit": limit,
-                },
-            )
-            return [prefix for (prefix,) in database.fetchall()]
 
 
 class _Files:
@@ -255,6 +282,7 @@ class _Files:
     def __init__(self, files: QuerySet[File], order: Order, descending: bool) -> None:
         self._files = files
         self._order = order
+        self.types = CURSOR_TYPES[order]
         self._descending = descending
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[File]:
@@ -264,16 +292,8 @@ class _Files:
             *(column.desc() if descending else column.asc() for column in columns)
         )
         if cursor is not None:
-            files = files.filter(_Beyond(columns, self._values(cursor), descending))
+            files = files.filter(_Beyond(columns, cursor, descending))
         return list(files[:limit])
-
-    def _values(self, cursor: list[Any]) -> list[Any]:
-        kinds: dict[Order, list[Callable[[Any], Any]]] = {
-            "object_key": [str],
-            "size": [int, int],
-            "modified_at": [datetime.fromisoformat, int],
-        }
-        return [kind(value) for kind, value in zip(kinds[self._order], cursor, strict=True)]
 
 
 class _Beyond(Func):

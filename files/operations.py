@@ -222,9 +222,13 @@ def open_uploads(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
 def foreign_keys() -> Iterator[str]:
     """Yield the keys below the reserved prefix that neither a row nor an operation names."""
     for key, _stat in _storage().list(RESERVED):
-        named = Operation.objects.filter(Q(object_key=key) | Q(copy_key=key))
-        if not _rows().filter(object_key=key).exists() and not named.exists():
+        if not _rows().filter(object_key=key).exists() and not is_left_over(key):
             yield key
+
+
+def is_left_over(key: str) -> bool:
+    """Return whether an operation under way, or an interrupted one, names the key."""
+    return Operation.objects.filter(Q(object_key=key) | Q(copy_key=key)).exists()
 
 
 def end(operation: Operation) -> None:

@@ -1,13 +1,17 @@
 """The admin's pages."""
 
 import io
+import json
 import zipfile
 
+import hypothesis
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
 from files import listing
 from files.models import File
@@ -69,10 +73,71 @@ def test_everything_below_a_folder_is_one_list(admin_client):
     assert keys(admin_client.get(LIST, {"below": 1})) == ["a/b/c", "a/d", "e"]
 
 
-@pytest.mark.parametrize("query", [{"folder": "a"}, {"folder": "a\0/"}, {"after": "x"}, {"x": 1}])
+DEEP = "[" * 100_000
+
+WRONG = [
+    {"folder": "a"},
+    {"folder": "a\0/"},
+    {"folder": "/" * 1025},
+    {"x": 1},
+    {"object_key__regex": "("},
+    {"folder__regex": "["},
+    {"object_key__range": 1},
+    {"object_key__startswith": "a"},
+    {"id__in": "x"},
+    {"type": "\0"},
+    {"size": "x"},
+    {"state": "x"},
+    {"after": "x"},
+    {"after": DEEP},
+    {"before": DEEP},
+    {"after": '["file", 1]'},
+    {"after": '["file", "\\ud800"]'},
+    {"after": '["folder", 1]'},
+    {"after": '["folder", "a"]', "below": 1},
+    {"after": '["file", 1e999, 1]', "o": "3"},
+    {"after": '["file", true, 1]', "o": "3"},
+    {"after": '["file", "2026-01-01T00:00", 1]', "o": "4"},
+]
+
+
+@pytest.mark.parametrize("query", WRONG, ids=lambda query: str(query)[:50])
 def test_an_address_that_is_wrong_shows_the_top(admin_client, query):
     response = admin_client.get(LIST, query)
-    assert (response.status_code, response["Location"]) == (302, f"{LIST}?e=1")
+    assert (response.status_code, response.headers.get("Location")) == (302, f"{LIST}?e=1")
+
+
+@pytest.mark.parametrize("query", [{"q": "\0"}, {"p": "x"}, {"o": "x"}, {"_popup": ""}, {"e": 1}])
+def test_an_address_that_is_odd_shows_the_list(admin_client, query):
+    make("a")
+    response = admin_client.get(LIST, query)
+    assert (response.status_code, keys(response)) == (200, ["a"])
+
+
+VALUES = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(["", "\0", "1", "-1", "x", "a/", "trash", "text/", "9" * 30, DEEP]),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=1),
+    ).map(json.dumps),
+    st.lists(st.integers() | st.text() | st.floats() | st.datetimes().map(str), max_size=3).map(
+        lambda values: json.dumps(["file", *values])
+    ),
+    st.text().map(lambda folder: json.dumps(["folder", folder])),
+)
+NAMES = (
+    "after all before below e folder id__in o object_key__regex p pk q size state type usage"
+    " _facets _popup _to_field"
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES.split()), VALUES, max_size=4))
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_address_is_an_error_of_the_server(admin_client, query):
+    assert admin_client.get(LIST, query).status_code in {200, 302, 400}
 
 
 def test_the_pages_lead_forward_and_back(admin_client):
@@ -515,6 +580,36 @@ def test_an_action_needs_its_permission(staff, make_file, action):
     response = act(staff("view_file", "restore_file"), action, file, folder="b/")
     assert messages(response) == ["No action selected."]
     assert str(File.objects.live().get()) == "a"
+
+
+@pytest.fixture
+def page_of(client):
+    """Return the status of the pages that show contents or their list."""
+
+    def page_of(file):
+        return {
+            "list": client.get(LIST).status_code,
+            "page": client.get(f"{LIST}{file.pk}/change/").status_code,
+            "history": client.get(f"{LIST}{file.pk}/history/").status_code,
+            "zip": act(client, "download", file).status_code,
+            "content": client.get(f"/files/{file.pk}/").status_code,
+        }
+
+    return page_of
+
+
+@pytest.mark.parametrize("permission", ["change_file", "replace_file", "delete_file", "add_file"])
+def test_content_is_for_those_who_may_view_files(staff, make_file, page_of, permission):
+    file = make_file("a")
+    staff(permission)
+    refused = {"list": 403, "page": 403, "history": 302, "zip": 403, "content": 403}
+    assert page_of(file) == refused
+
+
+def test_renaming_needs_no_permission_but_its_own(staff, make_file):
+    file = make_file("a")
+    response = do(staff("change_file"), file, "rename", key="b")
+    assert (response.status_code, messages(response)) == (200, ["“b”: Renamed from a."])
 
 
 def test_without_permissions_there_is_nothing_to_see(viewer, make_file):

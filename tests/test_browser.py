@@ -21,8 +21,8 @@ from django.db.models.signals import pre_save
 from django.test import Client
 from playwright.sync_api import expect, sync_playwright
 
-from files import uploads
 from files.models import File
+from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import steady_chromium
 
@@ -178,7 +178,7 @@ def test_a_folder_without_a_name_is_opened(page):
     link(page, "Folder a/").click()
     link(page, "Folder (no name)/").click()
     expect_rows(page, "y.txt")
-    expect(page.locator(".files-trail [aria-current=page]")).to_have_text("(no name)/")
+    expect(page.locator(".files-breadcrumbs [aria-current=page]")).to_have_text("(no name)/")
 
 
 SCRIPT = """<img src=x onerror="window.pwned=1">"'<svg onload=window.pwned=1>"""
@@ -816,7 +816,13 @@ CONTRASTS = """selectors => {
 OWN = ", ".join(
     f"{part}, {part} *"
     for part in (
-        *(".files-trail", ".files-scope", "#files-upload", ".paginator", "#result_list tbody"),
+        *(
+            ".files-breadcrumbs",
+            ".files-scope",
+            "#files-upload",
+            ".paginator",
+            "#result_list tbody",
+        ),
         *(".file-preview", ".object-tools"),
     )
 )

@@ -5,14 +5,17 @@ import hashlib
 import json
 import random
 
+import hypothesis
 import pytest
 import urllib3
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
-from files import uploads
 from files.models import File
+from files.uploads import steps
 
 pytestmark = pytest.mark.django_db
 
@@ -20,20 +23,25 @@ UPLOAD = "/admin/files/file/upload/"
 PART = 5 * 2**20
 DATA = random.Random(0).randbytes(PART * 2 + 1000)
 SIZE = len(DATA)
+DIGEST = base64.b64encode(bytes(32)).decode()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=1),
+)
 
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-    monkeypatch.setattr(uploads, "PART_SIZE", PART)
+    monkeypatch.setattr(steps, "PART_SIZE", PART)
 
 
-def ask(client, step, **about):
-    return client.post(f"{UPLOAD}{step}/", about, content_type="application/json")
+def ask(client, step, **asked):
+    return client.post(f"{UPLOAD}{step}/", asked, content_type="application/json")
 
 
-def begin(client, key="big.bin", size=SIZE, **about):
-    about = {"key": key, "size": size, "type": "", "direct": True} | about
-    return ask(client, "begin", **about)
+def begin(client, key="big.bin", size=SIZE, **asked):
+    asked = {"key": key, "size": size, "type": "", "direct": True} | asked
+    return ask(client, "begin", **asked)
 
 
 def send(client, plan, data=DATA):
@@ -63,9 +71,9 @@ def test_a_large_file_goes_in_parts_and_then_has_a_row(admin_client, storage):
     assert (plan["direct"], plan["partSize"]) == (True, PART)
     digests = send(admin_client, plan)
     assert not File.objects.exists()
-    told = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests).json()
+    stored = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests).json()
     file = File.objects.get()
-    assert told == {"key": "a//b.pdf", "url": f"/admin/files/file/{file.pk}/change/"}
+    assert stored == {"key": "a//b.pdf", "url": f"/admin/files/file/{file.pk}/change/"}
     assert file.open().read() == DATA
     assert (file.size, file.content_type) == (len(DATA), "application/pdf")
     assert file.etag == storage.stat("a//b.pdf").etag
@@ -78,15 +86,15 @@ def test_a_small_file_goes_whole(admin_client, storage):
     assert open_uploads(storage) == []
     content = SimpleUploadedFile("x", b"text", "text/plain")
     fields = {"key": json.dumps("a//b\tc"), "content": content}
-    told = admin_client.post(f"{UPLOAD}whole/", fields).json()
+    stored = admin_client.post(f"{UPLOAD}whole/", fields).json()
     file = File.objects.get()
     assert str(file) == "a//b\tc"
-    assert told == {"key": "a//b␉c", "url": f"/admin/files/file/{file.pk}/change/"}
+    assert stored == {"key": "a//b␉c", "url": f"/admin/files/file/{file.pk}/change/"}
     assert (file.read_text(), file.content_type) == ("text", "text/plain")
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("taken", "There is a file of this key already."),
         (
@@ -101,11 +109,11 @@ def test_a_small_file_goes_whole(admin_client, storage):
         ),
     ],
 )
-def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage, key, told):
+def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage, key, message):
     make_file("taken")
     make_file("trashed").trash()
     put("object", b"old")
-    refused = {"message": told, "taken": True, "replaceable": key != "object"}
+    refused = {"message": message, "taken": True, "replaceable": key != "object"}
     response = begin(admin_client, key)
     assert (response.status_code, response.json()) == (409, refused)
     fields = {"key": json.dumps(key), "content": SimpleUploadedFile("x", b"new")}
@@ -120,8 +128,8 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
     digests = send(admin_client, plan)
     put("big.bin", b"first")
     response = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests)
-    told = "There is an object of this key."
-    refused = {"message": told, "taken": True, "replaceable": False}
+    message = "There is an object of this key."
+    refused = {"message": message, "taken": True, "replaceable": False}
     assert (response.status_code, response.json()) == (409, refused)
     assert storage.open("big.bin").read() == b"first"
     assert not File.objects.exists()
@@ -133,8 +141,8 @@ def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash
     if in_trash:
         file.trash()
     plan = begin(admin_client, replace=True).json()
-    told = ask(admin_client, "finish", ticket=plan["ticket"], digests=send(admin_client, plan))
-    assert told.json()["url"] == f"/admin/files/file/{file.pk}/change/"
+    stored = ask(admin_client, "finish", ticket=plan["ticket"], digests=send(admin_client, plan))
+    assert stored.json()["url"] == f"/admin/files/file/{file.pk}/change/"
     live = File.objects.live().get()
     assert (live.pk, str(live), live.open().read()) == (file.pk, "big.bin", DATA)
     assert File.objects.trashed().get().read_text() == "old"
@@ -152,7 +160,7 @@ def test_a_replacement_whose_answer_was_lost_is_noted(admin_client, make_file, s
     plan = begin(admin_client, replace=True).json()
     finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
     ask(admin_client, "finish", **finish)
-    File.objects.filter(pk=file.pk).update(size=3, deleted_at="2026-01-01T00:00Z")
+    File.objects.filter(pk=file.pk).update(etag='"old"', size=3, deleted_at="2026-01-01T00:00Z")
     assert ask(admin_client, "finish", **finish).status_code == 200
     assert File.objects.live().get().size == SIZE
 
@@ -215,15 +223,15 @@ def test_a_ticket_is_for_its_user_alone(admin_client, client, django_user_model)
     plan = begin(admin_client).json()
     django_user_model.objects.create_superuser("other")
     client.force_login(django_user_model.objects.get(username="other"))
-    about = {"ticket": plan["ticket"], "number": 1, "digest": "x", "digests": []}
-    assert ask(client, "sign", **about).status_code == 403
-    assert ask(client, "finish", **about).status_code == 403
-    assert client.post(f"{UPLOAD}abort/", about).status_code == 403
+    asked = {"ticket": plan["ticket"], "number": 1, "digest": DIGEST, "digests": []}
+    assert ask(client, "sign", **asked).status_code == 403
+    assert ask(client, "finish", **asked).status_code == 403
+    assert client.post(f"{UPLOAD}abort/", asked).status_code == 403
 
 
 @pytest.mark.parametrize("ticket", ["", "x", "WzFd:1tabcd:AAAA"])
 def test_a_ticket_that_nobody_wrote_is_refused(admin_client, ticket):
-    response = ask(admin_client, "sign", ticket=ticket, number=1, digest="x")
+    response = ask(admin_client, "sign", ticket=ticket, number=1, digest=DIGEST)
     assert response.status_code == 400
     assert response.json()["message"] == "This upload is too old: begin again."
 
@@ -245,27 +253,193 @@ def test_adding_and_replacing_are_permissions(
     assert client.post(f"{UPLOAD}whole/", small).status_code == status
 
 
+KEPT = {"key": "a", "size": SIZE, "type": ""}
+DEEP = "[" * 100_000
+
+
 @pytest.mark.parametrize(
-    ("about", "told"),
+    ("asked", "message"),
     [
-        ({"key": "", "size": 1}, "A key must not be empty."),
-        (
-            {"key": "x" * 1025, "size": 1},
-            "A key has at most 1024 bytes in UTF-8; this one has 1025.",
-        ),
-        ({"key": "a", "size": 2**50}, "S3 keeps no file of that size."),
-        ({"key": "a", "size": "x"}, "The request is not what an upload sends."),
-        ({}, "The request is not what an upload sends."),
+        ({"key": ""}, "A key must not be empty."),
+        ({"key": "x" * 1025}, "A key has at most 1024 bytes in UTF-8; this one has 1025."),
+        ({"key": "\ud800"}, "A key must be valid Unicode."),
+        ({"key": 1}, "“key” must be a text."),
+        ({"key": None}, "“key” must be a text."),
+        ({"size": 2**50}, "S3 keeps no file of that size."),
+        ({"size": "x"}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"size": -1}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"size": True}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"size": 1.5}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"size": float("inf")}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"size": float("nan")}, "“size” must be a whole number of bytes, 0 or more."),
+        ({"type": "text/plain\r\nx: y"}, "“type” must be printable ASCII: no header can hold it."),
+        ({"type": "text/ü"}, "“type” must be printable ASCII: no header can hold it."),
+        ({"type": "\ud800"}, "“type” must be printable ASCII: no header can hold it."),
+        ({"type": 1}, "“type” must be a text."),
+        ({"direct": "no"}, "“direct” must be true or false."),
+        ({"replace": 1}, "“replace” must be true or false."),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(admin_client, about, told):
-    response = ask(admin_client, "begin", type="", direct=True, **about)
-    refused = {"message": told, "taken": False, "replaceable": False}
+def test_what_cannot_be_is_refused_in_a_sentence(admin_client, storage, asked, message):
+    response = ask(admin_client, "begin", **KEPT | asked)
+    refused = {"message": message, "taken": False, "replaceable": False}
     assert (response.status_code, response.json()) == (400, refused)
+    assert open_uploads(storage) == []
 
 
-def test_s3_out_of_reach_is_told(admin_client, unreachable):
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "The request must be JSON."),
+        ("{", "The request must be JSON."),
+        (b"\xff", "The request must be JSON."),
+        (DEEP, "The request must be JSON."),
+        ('{"size": ' + "9" * 5000 + "}", "The request must be JSON."),
+        ("[]", "The request must be a JSON object."),
+        ("null", "The request must be a JSON object."),
+        ("{}", "“key” is missing."),
+        ('{"key": "a", "size": 1e999}', "“size” must be a whole number of bytes, 0 or more."),
+        ('{"key": "a", "size": ' + "9" * 500 + ', "type": ""}', "S3 keeps no file of that size."),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_no_request_is_refused_in_a_sentence(admin_client, body, message):
+    response = admin_client.post(f"{UPLOAD}begin/", body, content_type="application/json")
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "“key” is missing."),
+        ({"key": "a"}, "“key” must be JSON."),
+        ({"key": DEEP}, "“key” must be JSON."),
+        ({"key": "1"}, "“key” must be a text."),
+        ({"key": '"a"'}, "“content” is missing."),
+        ({"key": '"a"', "content": "text"}, "“content” is missing."),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_no_small_file_is_refused_in_a_sentence(admin_client, fields, message):
+    response = admin_client.post(f"{UPLOAD}whole/", fields)
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+def test_a_small_file_of_a_type_that_no_header_holds_is_refused(admin_client, storage):
+    content = SimpleUploadedFile("x", b"text", "text/ü")
+    response = admin_client.post(f"{UPLOAD}whole/", {"key": '"a"', "content": content})
+    message = "“type” must be printable ASCII: no header can hold it."
+    assert (response.status_code, response.json()["message"]) == (400, message)
+    assert not storage.exists("a")
+
+
+@pytest.mark.parametrize(
+    ("step", "asked", "message"),
+    [
+        ("sign", {"number": 0}, "“number” must be a whole number from 1 to 10,000."),
+        ("sign", {"number": 10_001}, "“number” must be a whole number from 1 to 10,000."),
+        ("sign", {"number": True}, "“number” must be a whole number from 1 to 10,000."),
+        ("sign", {"digest": "x"}, "“digest” must be a SHA-256 in Base64."),
+        ("sign", {"digest": DIGEST[:-2] + "B="}, "“digest” must be a SHA-256 in Base64."),
+        ("sign", {"digest": DIGEST + "\r\nx: y"}, "“digest” must be a SHA-256 in Base64."),
+        ("sign", {"digest": 1}, "“digest” must be a text."),
+        ("sign", {"ticket": 1}, "“ticket” must be a text."),
+        ("sign", {"ticket": "\ud800:x:y"}, "This upload is too old: begin again."),
+        ("finish", {"digests": "x"}, "“digests” must be a list."),
+        ("finish", {"digests": [DIGEST, "x"]}, "“digests” must be a SHA-256 in Base64."),
+        ("finish", {"digests": [DIGEST] * 10_001}, "“digests” has more than 10,000 parts."),
+    ],
+)
+def test_what_is_no_part_is_refused_in_a_sentence(admin_client, storage, step, asked, message):
+    ticket = begin(admin_client).json()["ticket"]
+    whole = {"ticket": ticket, "number": 1, "digest": DIGEST, "digests": [DIGEST]}
+    response = ask(admin_client, step, **whole | asked)
+    assert (response.status_code, response.json()["message"]) == (400, message)
+
+
+@given(st.dictionaries(st.sampled_from(["key", "size", "type", "direct", "replace"]), JSON))
+@hypothesis.settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_request_is_an_error_of_the_server(admin_client, storage, asked):
+    response = ask(admin_client, "begin", **asked)
+    assert response.status_code in {200, 400, 409}
+    assert response.json()
+
+
+def test_a_mistake_of_ours_is_an_error_of_the_server(admin_client, storage, monkeypatch):
+    def mistaken(*arguments):
+        raise KeyError("ours")
+
+    monkeypatch.setattr(type(storage._wrapped), "begin_upload", mistaken)
+    with pytest.raises(KeyError, match="ours"):
+        begin(admin_client)
+
+
+def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(admin_client, unreachable, caplog):
     unreachable()
-    response = begin(admin_client)
-    assert response.status_code == 502
-    assert "S3 is out of reach" in response.json()["message"]
+    response = begin(admin_client, "a\n.bin")
+    message = "S3 is out of reach; try again in a moment."
+    refused = {"message": message, "taken": False, "replaceable": False}
+    assert (response.status_code, response.json()) == (502, refused)
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name.startswith("files.uploads")
+    ]
+    assert line.startswith(
+        "Upload of 'a\\n.bin': [Errno 113] S3 is out of reach at http://127.0.0.1:9"
+    )
+
+
+# The trash
+
+
+@pytest.fixture
+def replacer(client, django_user_model):
+    """Log in as somebody who may add and replace files, and no more."""
+    user = django_user_model.objects.create_user("staff", is_staff=True)
+    codenames = ["add_file", "replace_file"]
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client.force_login(user)
+    return client
+
+
+def small(key, data=b"new"):
+    content = SimpleUploadedFile("x", data)
+    return {"key": json.dumps(key), "content": content, "replace": "on"}
+
+
+def test_replacing_takes_nothing_out_of_the_trash_without_permission(replacer, make_file):
+    file = make_file("big.bin", b"old")
+    file.trash()
+    refused = {"message": str(steps.IN_TRASH), "taken": True, "replaceable": False}
+    for response in (
+        begin(replacer, replace=True),
+        replacer.post(f"{UPLOAD}whole/", small("big.bin")),
+    ):
+        assert (response.status_code, response.json()) == (409, refused)
+    file.refresh_from_db()
+    assert (file.deleted_at is None, file.read_text()) == (False, "old")
+
+
+def test_a_file_trashed_meanwhile_is_not_replaced_without_permission(replacer, make_file):
+    file = make_file("big.bin", b"old")
+    plan = begin(replacer, replace=True).json()
+    digests = send(replacer, plan)
+    file.trash()
+    response = ask(replacer, "finish", ticket=plan["ticket"], digests=digests)
+    assert (response.status_code, response.json()["message"]) == (409, str(steps.IN_TRASH))
+    assert File.objects.trashed().get().read_text() == "old"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_finishing_again_takes_nothing_out_of_the_trash(admin_client, make_file, replace):
+    if replace:
+        make_file("big.bin", b"old")
+    plan = begin(admin_client, replace=replace).json()
+    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    first = ask(admin_client, "finish", **finish)
+    File.objects.live().get().trash()
+    again = ask(admin_client, "finish", **finish)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert not File.objects.live().exists()
+    assert len(history()) == 1

@@ -1,6 +1,5 @@
 """The list of files in the admin: folders, filters, pages by cursor."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest
@@ -18,7 +18,8 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 
 from files import listing
 from files.admin.filters import STATE_VAR, is_trash
-from files.keys import folders_to, visible
+from files.keys import folder_name, folders_to, is_folder, validate_object_key, visible
+from files.models import File
 
 FOLDER_VAR = "folder"
 BELOW_VAR = "below"
@@ -29,13 +30,9 @@ USAGE_VAR = "usage"
 NARROWER = gettext_noop("Search for more letters, or below a folder.")
 
 
-def trail(folder: str, url: Callable[[str], str]) -> list[dict[str, str]]:
-    """Return name and address of each folder on the way to this one."""
-    steps = itertools.pairwise(["", *folders_to(folder)])
-    return [
-        {"name": visible(step.removeprefix(above).removesuffix("/")), "url": url(step)}
-        for above, step in steps
-    ]
+def breadcrumbs(folder: str, url: Callable[[str], str]) -> list[dict[str, str]]:
+    """Return name and address of each folder from the top down to this one."""
+    return [{"name": visible(folder_name(step)), "url": url(step)} for step in folders_to(folder)]
 
 
 class FileChangeList(ChangeList):
@@ -43,16 +40,22 @@ class FileChangeList(ChangeList):
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         own = {FOLDER_VAR, BELOW_VAR, USAGE_VAR}
-        found = super().get_filters_params(params)
-        return {name: value for name, value in found.items() if name not in own}
+        params = super().get_filters_params(params)
+        return {name: value for name, value in params.items() if name not in own}
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        """Allow no lookups but the filters' own, where Django allows any on the model's fields."""
+        allowed = {getattr(list_filter, "parameter_name", None) for list_filter in self.list_filter}
+        for name in self.get_filters_params():
+            if name not in allowed:
+                raise IncorrectLookupParameters(name)
+        return super().get_filters(request)
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        for name in (AFTER_VAR, BEFORE_VAR):  # no link goes on from here but those of the pages
+        for name in (AFTER_VAR, BEFORE_VAR):  # of this page alone: no other link keeps them
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
-        self.folder = request.GET.get(FOLDER_VAR, "")
-        if "\0" in self.folder or (self.folder and not self.folder.endswith("/")):
-            raise IncorrectLookupParameters(self.folder)
+        self.folder = _folder(request)
         self.in_trash = is_trash(request)
         self.is_flat = bool(self.query or BELOW_VAR in request.GET or STATE_VAR in request.GET)
         self.filtered = super().get_queryset(request, exclude_parameters)
@@ -61,27 +64,16 @@ class FileChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         try:
-            page = self._find(request)
-        except (ValueError, TypeError, OverflowError) as error:
+            page = self._sorted_page(request)
+        except listing.CursorError as error:
             raise IncorrectLookupParameters(error) from error
         except listing.TooSlowError:
-            page = self._some(request)
-        self._show(request, page)
-
-    def _some(self, request: HttpRequest) -> listing.Page:
-        """Return what is found first, in no order, when sorting what matches takes too long."""
-        self.total = ""
-        try:
-            with listing.limited():
-                files = list(self.queryset.order_by()[: self.list_per_page])
-        except listing.TooSlowError:
-            files = []
-        if files:
-            text = gettext("Too many files match: these are some, in no order.")
-            messages.warning(request, f"{text} {gettext(NARROWER)}")
-        else:
-            messages.error(request, f"{gettext('That took too long.')} {gettext(NARROWER)}")
-        return listing.Page([], files, None, None)
+            self.total = ""
+            page = self._unsorted_page(request)
+        self._set_files(page.files)
+        self._set_folders(page.folders)
+        self._set_links(page)
+        self.usage = self._usage(request) if USAGE_VAR in request.GET else None
 
     def headers(self) -> list[Any]:
         """Return the headers of the columns."""
@@ -94,37 +86,56 @@ class FileChangeList(ChangeList):
         a column is a method of the admin.
         """
         names = [name for name in self.list_display if name != "action_checkbox"]
-        first, *others = [(name, getattr(self.model_admin, str(name))) for name in names]
         has_actions = len(names) < len(self.list_display)
+        columns = [(name, getattr(self.model_admin, str(name))) for name in names]
         filters = f"?{self.preserved_filters}" if self.preserved_filters else ""
         for file in self.result_list:
             box = self.model_admin.action_checkbox(file) if has_actions else ""
-            opener = format_html(' data-popup-opener="{}"', file.pk) if self.is_popup else ""
-            yield format_html(
-                '{}<th class="field-{}" scope="row"><a href="{}/change/{}"{}>{}</a></th>{}',
-                format_html('<td class="action-checkbox">{}</td>', box) if box else "",
-                first[0],
-                file.pk,
-                filters,
-                opener,
-                first[1](file),
-                format_html_join(
-                    "",
-                    '<td class="field-{}">{}</td>',
-                    ((name, column(file) or "-") for name, column in others),
-                ),
-            )
+            yield self._row(file, box, columns, filters)
 
-    def _find(self, request: HttpRequest) -> listing.Page:
+    def _row(self, file: File, box: str, columns: list[Any], filters: str) -> SafeString:
+        (first, link_text), *others = columns
+        opener = format_html(' data-popup-opener="{}"', file.pk) if self.is_popup else ""
+        return format_html(
+            '{}<th class="field-{}" scope="row"><a href="{}/change/{}"{}>{}</a></th>{}',
+            format_html('<td class="action-checkbox">{}</td>', box) if box else "",
+            first,
+            file.pk,
+            filters,
+            opener,
+            link_text(file),
+            format_html_join(
+                "",
+                '<td class="field-{}">{}</td>',
+                ((name, column(file) or "-") for name, column in others),
+            ),
+        )
+
+    def _sorted_page(self, request: HttpRequest) -> listing.Page:
+        """Return a page; where few of many files match, by a walk or else by sorting them."""
         if self.is_flat and (self.query or self.has_active_filters):
             try:
-                with listing.limited(listing.WALK_SECONDS):
+                with listing.time_limit(listing.WALK_SECONDS):
                     return self._page(request)
             except listing.TooSlowError:
-                with listing.gathered():
+                with listing.bitmap_scans():
                     return self._page(request)
-        with listing.limited():
+        with listing.time_limit():
             return self._page(request)
+
+    def _unsorted_page(self, request: HttpRequest) -> listing.Page:
+        """Return the first files found, when sorting all that match takes too long."""
+        try:
+            with listing.time_limit():
+                files = list(self.queryset.order_by()[: self.list_per_page])
+        except listing.TooSlowError:
+            files = []
+        if files:
+            text = gettext("Too many files match: these are some, in no order.")
+            messages.warning(request, f"{text} {gettext(NARROWER)}")
+        else:
+            messages.error(request, f"{gettext('That took too long.')} {gettext(NARROWER)}")
+        return listing.Page([], files, None, None)
 
     def _page(self, request: HttpRequest) -> listing.Page:
         order, descending = self._order()
@@ -149,29 +160,34 @@ class FileChangeList(ChangeList):
                     return field, direction == "desc"
         return "object_key", False
 
-    def _show(self, request: HttpRequest, page: listing.Page) -> None:
-        for file in page.files:
+    def _set_files(self, files: list[File]) -> None:
+        """Set what Django's own templates and actions look at."""
+        for file in files:
             file.shown = file.name if self.is_flat else file.name.removeprefix(self.folder)  # type: ignore[attr-defined]
-        self.folders = [trail(folder, self._url)[-1] for folder in page.folders]
-        self.trail = trail(self.folder, self._url)
-        self.top = self._url("")
+        self.result_list = files
+        self.result_count = self.full_result_count = len(files)
+        self.show_full_result_count = self.can_show_all = self.multi_page = False
+        self.show_admin_actions = bool(files)
+        self.paginator = Paginator(files, self.list_per_page)
+
+    def _set_folders(self, folders: list[str]) -> None:
+        self.folders = [
+            {"name": visible(folder_name(folder)), "url": self._url(folder)} for folder in folders
+        ]
+        self.breadcrumbs = breadcrumbs(self.folder, self._url)
         self.search_help_text = (
             gettext("Searches all below “%s”.") % visible(self.folder)
             if self.folder
             else gettext("Searches all keys.")
         )
+
+    def _set_links(self, page: listing.Page) -> None:
+        self.top = self._url("")
         self.previous = page.previous and self.get_query_string({BEFORE_VAR: page.previous})
         self.next = page.next and self.get_query_string({AFTER_VAR: page.next})
         self.flat_url = self.get_query_string({BELOW_VAR: 1})
         self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, STATE_VAR])
         self.usage_url = self.get_query_string({USAGE_VAR: 1})
-        self.usage = self._usage(request) if USAGE_VAR in request.GET else None
-        # What Django's own templates and actions look at.
-        self.result_list = page.files
-        self.result_count = self.full_result_count = len(page.files)
-        self.show_full_result_count = self.can_show_all = self.multi_page = False
-        self.show_admin_actions = bool(page.files)
-        self.paginator = Paginator(page.files, self.list_per_page)
 
     def _url(self, folder: str) -> str:
         """Return the address of a folder, with filters and order, from its first page."""
@@ -180,14 +196,14 @@ class FileChangeList(ChangeList):
         )
 
     def _total(self, page: listing.Page) -> str:
-        """Say how much there is: exactly on a single page, by the planner's estimate otherwise."""
+        """Return the number of files: of a single page exactly, else as the planner expects it."""
         if page.previous is None and page.next is None:
             files = ngettext("%d file", "%d files", len(page.files)) % len(page.files)
             if not page.folders:
                 return files
             folders = ngettext("%d folder", "%d folders", len(page.folders)) % len(page.folders)
             return f"{folders}, {files}"
-        estimate = max(listing.about(self.queryset), len(page.files))
+        estimate = max(listing.estimate(self.queryset), len(page.files))
         rounded = int(float(f"{estimate:.2g}"))
         return gettext("about %(count)s files") % {
             "count": number_format(rounded, force_grouping=True)
@@ -196,8 +212,21 @@ class FileChangeList(ChangeList):
     def _usage(self, request: HttpRequest) -> listing.Usage | None:
         """Count everything below the folder, as the filters have it."""
         try:
-            with listing.limited():
+            with listing.time_limit():
                 return listing.usage(self.filtered.filter(listing.below(self.folder)))
         except listing.TooSlowError:
             messages.error(request, gettext("Counting took too long."))
             return None
+
+
+def _folder(request: HttpRequest) -> str:
+    """Return the folder that is asked for. Raises IncorrectLookupParameters for what is none."""
+    folder = request.GET.get(FOLDER_VAR, "")
+    try:
+        if folder:
+            validate_object_key(folder)
+    except ValidationError as error:
+        raise IncorrectLookupParameters(error) from error
+    if not is_folder(folder):
+        raise IncorrectLookupParameters(folder)
+    return folder

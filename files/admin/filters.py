@@ -3,11 +3,12 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from files import listing
+from files import access, listing
 from files.models import File
 
 STATE_VAR = "state"
@@ -31,7 +32,9 @@ class TypeFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        kind = self.value()
+        kind = self.value() or ""
+        if "\0" in kind:
+            raise IncorrectLookupParameters(kind)
         return queryset.filter(content_type__startswith=kind) if kind else queryset
 
 
@@ -56,11 +59,13 @@ class SizeFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        bounds = self.bounds.get(self.value() or "")
-        if bounds is None:
+        name = self.value()
+        if not name:
             return queryset
+        if name not in self.bounds:
+            raise IncorrectLookupParameters(name)
         return queryset.alias(known=listing.ORDERS["size"][0]).filter(
-            known__range=bounds, size__isnull=False
+            known__range=self.bounds[name], size__isnull=False
         )
 
 
@@ -72,19 +77,21 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         states = [("missing", _("Missing from the bucket"))]
-        if model_admin.has_trash_view_permission(request):
+        if access.may_see_trash(request.user):
             states.append(("trash", _("In the trash")))
         return states
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        if is_trash(request):
-            allowed = "trash" in dict(self.lookup_choices)
-            return queryset.trashed() if allowed else queryset.none()  # type: ignore[attr-defined]
-        if self.value() == "missing":
+        state = self.value()
+        if state == "trash":
+            return queryset.trashed()  # type: ignore[attr-defined,no-any-return]
+        if state == "missing":
             queryset = queryset.filter(missing_at__isnull=False)
+        elif state:
+            raise IncorrectLookupParameters(state)
         return queryset.live()  # type: ignore[attr-defined,no-any-return]
 
 
 def is_trash(request: HttpRequest) -> bool:
-    """Say whether the request is for the list of the trash."""
+    """Return whether the request is for the list of the trash."""
     return request.GET.get(STATE_VAR) == "trash"

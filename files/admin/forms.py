@@ -1,14 +1,18 @@
 """The forms of the admin."""
 
+import logging
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from files.keys import validate_object_key
+from files.errors import reason
+from files.keys import as_folder, validate_object_key
 from files.models import File
-from files.uploads import Upload, refuse_taken
+from files.uploads import Upload, validate_content_type, validate_free_key
+
+logger = logging.getLogger(__name__)
 
 
 class KeyField(forms.CharField):
@@ -20,10 +24,23 @@ class KeyField(forms.CharField):
         super().__init__(strip=False, **kwargs)
 
 
+class ContentField(forms.FileField):
+    """An uploaded content, whose type a header of S3's can hold."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_empty_file=True, **kwargs)
+
+    def to_python(self, data: Any) -> Any:
+        content: Any = super().to_python(data)
+        if content is not None:
+            validate_content_type(content.content_type or "")
+        return content
+
+
 class UploadForm(forms.ModelForm):
     """A new file: its content, and the key to keep it under."""
 
-    content = forms.FileField(label=_("content"), allow_empty_file=True)
+    content = ContentField(label=_("content"))
     key = KeyField(
         label=_("key"),
         required=False,
@@ -42,11 +59,12 @@ class UploadForm(forms.ModelForm):
         if content is not None:
             key = data.get("key") or str(data.get("into") or "") + content.name
             try:
-                refuse_taken(key)
+                validate_free_key(key)
             except ValidationError as error:
                 self.add_error("key", error)
             except OSError as error:
-                self.add_error(None, _("S3 does not take the file: %s") % error.strerror)
+                logger.error("Upload of %r: %s", key, error)
+                self.add_error(None, reason(error))
             else:
                 self.instance.object_key = Upload(content, key)
         return data
@@ -61,7 +79,7 @@ class RenameForm(forms.Form):
 class ReplaceForm(forms.Form):
     """Another content for a file."""
 
-    content = forms.FileField(label=_("Content"), allow_empty_file=True)
+    content = ContentField(label=_("Content"))
 
 
 class MoveForm(forms.Form):
@@ -74,5 +92,9 @@ class MoveForm(forms.Form):
     )
 
     def clean_folder(self) -> str:
-        folder: str = self.cleaned_data["folder"]
-        return f"{folder}/" if folder and not folder.endswith("/") else folder
+        return as_folder(self.cleaned_data["folder"])
+
+
+def typeable(key: str) -> str:
+    """Return what a text field can show of a key: none with line ends, which it would drop."""
+    return key if key.isprintable() else ""

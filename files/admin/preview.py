@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from files import delivery
+from files.errors import reason
 from files.models import File
 
 logger = logging.getLogger(__name__)
@@ -71,9 +72,8 @@ def preview(file: File) -> SafeString:
         file.mark_missing(True)
         shown = {"notice": _("The object is missing from the bucket.")}
     except OSError as error:
-        logger.warning("File %s: %s", file.pk, error)
-        reason = error.strerror or error
-        shown = {"notice": _("The content cannot be read: %s.") % reason}
+        logger.warning("File %s (%r): %s", file.pk, str(file), error)
+        shown = {"notice": _("The content cannot be read: %s") % reason(error)}
     label = _("Content of %s") % delivery.file_name(file.name)
     return render_to_string("files/preview.html", {"file": file, "label": label, **shown})
 
@@ -92,19 +92,19 @@ def _look(file: File) -> dict[str, Any]:
     decoded = _decode(content, is_text) if may_be_text else None
     if decoded:
         return _as_text(file, kind, content, *decoded)
-    about = [kind, *content.limits(DUMPED)]
-    return {"about": about, "dump": _dump(content.data[:DUMPED])}
+    details = [kind, *content.limits(DUMPED)]
+    return {"details": details, "dump": _dump(content.data[:DUMPED])}
 
 
 def _as_text(
     file: File, kind: str, content: "_Content", text: str, encoding: str
 ) -> dict[str, Any]:
-    about = [kind, encoding, *content.limits(LIMIT)]
+    details = [kind, encoding, *content.limits(LIMIT)]
     if _is_table(file, kind):
         rows = _rows(text, _delimiter(file, kind, text), content.is_cut)
         if rows:
-            return _table(rows, about)
-    return {"about": about, "text": text}
+            return _table(rows, details)
+    return {"details": details, "text": text}
 
 
 def _embed(file: File, kind: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _embed(file: File, kind: str) -> dict[str, Any]:
         file.mark_missing(False)
     if file.size == 0:
         return _empty()
-    return {"about": [kind], "element": kind.partition("/")[0]}
+    return {"details": [kind], "element": kind.partition("/")[0]}
 
 
 def _empty() -> dict[str, Any]:
@@ -228,15 +228,15 @@ def _rows(text: str, delimiter: str, is_cut: bool) -> list[list[str]]:
     return rows[:-1] if is_cut and not whole else rows
 
 
-def _table(rows: list[list[str]], about: list[str]) -> dict[str, Any]:
+def _table(rows: list[list[str]], details: list[str]) -> dict[str, Any]:
     header, *rest = rows
     if len(rest) > ROWS:
-        about.append(_("The first %d rows") % ROWS)
+        details.append(_("The first %d rows") % ROWS)
     width = max(map(len, rows))
     if width > COLUMNS:
-        about.append(_("The first %(part)d of %(all)d columns") % {"part": COLUMNS, "all": width})
+        details.append(_("The first %(part)d of %(all)d columns") % {"part": COLUMNS, "all": width})
     shown = [row[:COLUMNS] for row in rest[:ROWS]]
-    return {"about": about, "header": header[:COLUMNS], "rows": shown}
+    return {"details": details, "header": header[:COLUMNS], "rows": shown}
 
 
 # All else

@@ -5,7 +5,7 @@ const FILES = 2; // at a time
 const PARTS = 3; // of a file at a time
 const TRIES = 4; // for each request
 
-class Refused extends Error {
+class RefusedError extends Error {
     constructor(answer, status) {
         super(answer.message);
         this.taken = Boolean(answer.taken);
@@ -37,8 +37,8 @@ function send(method, url, body, headers, signal, onProgress) {
     });
 }
 
-// Do it again when the network or S3 fails, each time after a longer while.
-async function patiently(signal, action) {
+// Repeat what the network or S3 has failed, each time after a longer pause.
+async function withRetries(signal, action) {
     for (let attempt = 1; ; attempt += 1) {
         try {
             return await action();
@@ -81,7 +81,7 @@ class Upload {
         this.bar.max = Math.max(file.size, 1);
         this.percent = document.createElement("span");
         this.percent.className = "files-percent";
-        this.percent.setAttribute("aria-hidden", "true"); // the bar tells it too
+        this.percent.setAttribute("aria-hidden", "true"); // the bar has the number too
         this.status = document.createElement("span");
         this.status.setAttribute("role", "status");
         this.buttons = document.createElement("span");
@@ -108,7 +108,7 @@ class Upload {
         if (hadFocus) {
             this.buttons.querySelector("button")?.focus();
         }
-        this.panel.changed();
+        this.panel.summarize();
     }
 
     async run() {
@@ -117,13 +117,13 @@ class Upload {
         this.bar.value = 0;
         this.show("running", "");
         try {
-            const told = await this.transfer(this.controller.signal);
+            const stored = await this.transfer(this.controller.signal);
             this.ticket = null;
             this.bar.value = this.bar.max;
             this.show("done", texts.done);
             const link = document.createElement("a");
-            link.href = told.url;
-            link.textContent = told.key;
+            link.href = stored.url;
+            link.textContent = stored.key;
             this.name.replaceChildren(link);
         } catch (error) {
             this.controller.abort(); // the other parts
@@ -133,7 +133,7 @@ class Upload {
             } else if (error.taken) {
                 this.ask(error);
             } else {
-                const text = error instanceof Refused ? error.message : texts.failed;
+                const text = error instanceof RefusedError ? error.message : texts.failed;
                 this.show("failed", text, [[texts.retry, () => this.again()]]);
             }
         }
@@ -144,8 +144,8 @@ class Upload {
         const { file, key, replace } = this;
         // Checksums can be made in secure contexts alone: https, or localhost.
         const direct = window.isSecureContext;
-        const about = { key, size: file.size, type: file.type, direct, replace };
-        const plan = await this.panel.post(addresses.begin, about, signal);
+        const asked = { key, size: file.size, type: file.type, direct, replace };
+        const plan = await this.panel.post(addresses.begin, asked, signal);
         if (!plan.direct) {
             return this.panel.postForm(
                 addresses.whole,
@@ -157,7 +157,7 @@ class Upload {
         this.ticket = plan.ticket;
         const digests = await this.parts(plan, signal);
         const finished = { ticket: plan.ticket, digests };
-        return patiently(signal, () => this.panel.post(addresses.finish, finished, signal));
+        return withRetries(signal, () => this.panel.post(addresses.finish, finished, signal));
     }
 
     // Send the parts, some at a time; return their checksums in order.
@@ -172,7 +172,7 @@ class Upload {
                 next += 1;
                 const blob = this.file.slice(index * partSize, (index + 1) * partSize);
                 digests[index] = await sha256(blob);
-                await patiently(signal, () =>
+                await withRetries(signal, () =>
                     this.part(ticket, index + 1, digests[index], blob, signal, (bytes) => {
                         loaded[index] = bytes;
                         this.progress(loaded.reduce((sum, value) => sum + value));
@@ -203,9 +203,9 @@ class Upload {
 
     // The key is taken: nothing is overwritten before somebody says so.
     ask({ message, replaceable }) {
-        const { texts, config } = this.panel;
+        const { texts } = this.panel;
         const choices = [[texts.rename, () => this.rename()]];
-        if (replaceable && config.mayReplace) {
+        if (replaceable) {
             choices.unshift([texts.replace, () => this.again({ replace: true })]);
         }
         this.show("taken", message, choices);
@@ -233,7 +233,7 @@ class Upload {
         }
     }
 
-    // Let S3 forget the parts, also when the page is left.
+    // Throw the parts away, also when the page is left.
     abort() {
         if (this.ticket) {
             const form = this.panel.form({ ticket: this.ticket });
@@ -280,7 +280,7 @@ class Panel {
                 event.preventDefault();
                 document.body.classList.remove("files-dragging");
                 try {
-                    this.add(await dropped(event.dataTransfer));
+                    this.add(await droppedFiles(event.dataTransfer));
                 } catch {
                     this.done.textContent = this.texts.unreadable;
                 }
@@ -319,7 +319,7 @@ class Panel {
         }
     }
 
-    changed() {
+    summarize() {
         const count = this.uploads.filter(({ state }) => state === "done").length;
         if (count && !this.active().length) {
             const refresh = document.createElement("a");
@@ -358,23 +358,23 @@ class Panel {
             // The login page comes with 200.
             const message =
                 status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
-            throw new Refused({ message }, status);
+            throw new RefusedError({ message }, status);
         }
         if (status !== 200) {
-            throw new Refused(answer, status);
+            throw new RefusedError(answer, status);
         }
         return answer;
     }
 }
 
 // Return the files of a drop, each with its path: those in folders too.
-async function dropped(transfer) {
+async function droppedFiles(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-    const found = await Promise.all(entries.map((entry) => files(entry)));
+    const found = await Promise.all(entries.map((entry) => filesOf(entry)));
     return found.flat();
 }
 
-async function files(entry) {
+async function filesOf(entry) {
     if (entry.isFile) {
         const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
         return [[file, entry.fullPath.slice(1)]];
@@ -386,7 +386,7 @@ async function files(entry) {
         if (!batch.length) {
             return found;
         }
-        found.push(...(await Promise.all(batch.map((inner) => files(inner)))).flat());
+        found.push(...(await Promise.all(batch.map((inner) => filesOf(inner)))).flat());
     }
 }
 

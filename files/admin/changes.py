@@ -1,0 +1,154 @@
+"""What is done with one file: rename, replace, trash, restore."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from files.admin.forms import RenameForm, ReplaceForm, typeable
+from files.admin.permissions import FilePermissions
+from files.errors import reason
+from files.keys import folder_of, visible
+from files.models import File
+from files.uploads import validate_free_key
+
+logger = logging.getLogger(__name__)
+
+REPLACED = _("Replaced the content; the former one is in the trash.")
+
+
+class FileChanges(FilePermissions):
+    """Pages that change one file, none of them in a transaction."""
+
+    def get_urls(self) -> list[Any]:
+        def named(name: str, view: Callable[..., HttpResponseBase]) -> Any:
+            route = f"<int:pk>/{name}/"
+            return path(route, self.admin_site.admin_view(view), name=f"files_file_{name}")
+
+        own = [
+            named("rename", self.rename_view),
+            named("replace", self.replace_view),
+            named("trash", self.trash_view),
+            named("restore", self.restore_view),
+        ]
+        return own + super().get_urls()
+
+    def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        file = self._file(request, pk, "change", File.objects.live())
+        form = RenameForm(request.POST or None, initial={"key": typeable(str(file))})
+        old = visible(str(file))
+
+        def rename() -> str:
+            try:
+                file.rename(form.cleaned_data["key"])
+            except FileExistsError:
+                validate_free_key(form.cleaned_data["key"])
+                raise
+            return gettext("Renamed from %s.") % old
+
+        return self._form_view(request, file, form, rename, _("Rename or move"))
+
+    def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        file = self._file(request, pk, "replace", File.objects.live())
+        form = ReplaceForm(request.POST or None, request.FILES or None)
+
+        def replace() -> str:
+            file.replace(form.cleaned_data["content"])
+            return str(REPLACED)
+
+        return self._form_view(request, file, form, replace, _("Replace content"))
+
+    @method_decorator(require_POST)
+    def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        file = self._file(request, pk, "delete", File.objects.live())
+        try:
+            file.trash()
+        except OSError as error:
+            self.report(request, error, file)
+            return HttpResponseRedirect(self._url_after(request, file))
+        self._note_change(request, file, gettext("Moved to the trash."))
+        return HttpResponseRedirect(list_url(folder_of(str(file))))
+
+    @method_decorator(require_POST)
+    def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        file = self._file(request, pk, "restore", File.objects.trashed())
+        try:
+            file.restore()
+        except OSError as error:
+            self.report(request, error, file)
+        else:
+            self._note_change(request, file, gettext("Restored from the trash."))
+        return HttpResponseRedirect(self._url_after(request, file))
+
+    def report(self, request: HttpRequest, error: Exception, file: File) -> None:
+        """Log what S3 did not do with the file, and show it on the next page."""
+        log_error(file, error)
+        text = f"“{visible(file.name)}”: {reason(error)}"
+        self.message_user(request, text, messages.ERROR)
+
+    def _file(self, request: HttpRequest, pk: int, permission: str, files: Any) -> File:
+        if not self.has_permission(request, permission):
+            raise PermissionDenied
+        file: File | None = files.filter(pk=pk).first()
+        if file is None:
+            raise Http404
+        return file
+
+    def _form_view(
+        self, request: HttpRequest, file: File, form: Form, change: Callable[[], str], title: Any
+    ) -> HttpResponseBase:
+        """Show the form, or make the change and go back to the file."""
+        if form.is_valid():
+            try:
+                text = change()
+            except ValidationError as error:
+                form.add_error("key", error)
+            except OSError as error:
+                log_error(file, error)
+                form.add_error(None, reason(error))
+            else:
+                self._note_change(request, file, text)
+                return HttpResponseRedirect(self._url_after(request, file))
+        context = self.admin_site.each_context(request) | {
+            "title": title,
+            "subtitle": visible(file.name),
+            "opts": self.opts,
+            "original": file,
+            "original_url": file_url(file),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/files/file/form.html", context)
+
+    def _note_change(self, request: HttpRequest, file: File, text: str) -> None:
+        self.log_change(request, file, text)
+        self.message_user(request, f"“{visible(file.name)}”: {text}", messages.SUCCESS)
+
+    def _url_after(self, request: HttpRequest, file: File) -> str:
+        may_view = self.has_view_permission(request, file)
+        return file_url(file) if may_view else reverse("admin:index")
+
+
+def log_error(file: File, error: Exception) -> None:
+    """Log what S3 did not do with the file."""
+    logger.error("File %s (%r): %s", file.pk, str(file), error)
+
+
+def file_url(file: File) -> str:
+    """Return the address of the file's page."""
+    return reverse("admin:files_file_change", args=[file.pk])
+
+
+def list_url(folder: str) -> str:
+    """Return the address of the list of a folder."""
+    return reverse("admin:files_file_changelist", query={"folder": folder} if folder else None)

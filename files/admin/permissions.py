@@ -1,0 +1,53 @@
+"""Who may do what in the admin: Django's hooks, and one for each action."""
+
+from typing import cast
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from files import access
+from files.admin.filters import is_trash
+from files.models import File, FileQuerySet
+
+
+class FilePermissions(admin.ModelAdmin):
+    """Shows the files that the user may read, and allows what a permission names.
+
+    Actions are for the list that they are offered on: that of the live files, or the trash.
+    """
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
+        files = cast("FileQuerySet", super().get_queryset(request))
+        return access.readable(request.user, files)
+
+    def has_permission(self, request: HttpRequest, name: str) -> bool:
+        """Return whether the user has the permission `name` for files."""
+        return bool(request.user.has_perm(f"files.{name}_file"))
+
+    def has_view_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        """Ask for `view_file`, where Django takes the permission to change for it."""
+        if obj is None:
+            return self.has_permission(request, "view")
+        return access.may_read(request.user, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        """Refuse: the form changes nothing. `rename` changes keys, `replace` contents."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        """Allow Django's deletion, which is for good, in the trash alone."""
+        in_trash = is_trash(request) if obj is None else obj.deleted_at is not None
+        return in_trash and self.has_permission(request, "purge")
+
+    def has_download_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and not is_trash(request)
+
+    def has_move_permission(self, request: HttpRequest) -> bool:
+        return self.has_permission(request, "change") and not is_trash(request)
+
+    def has_trash_permission(self, request: HttpRequest) -> bool:
+        return self.has_permission(request, "delete") and not is_trash(request)
+
+    def has_restore_permission(self, request: HttpRequest) -> bool:
+        return self.has_permission(request, "restore") and is_trash(request)

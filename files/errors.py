@@ -1,0 +1,18 @@
+"""What people read of an error: its cause and S3's address stand in the log alone."""
+
+from django.db import IntegrityError
+from django.utils.translation import gettext
+
+from files.storage import S3UnavailableError
+
+
+def reason(error: Exception) -> str:
+    """Return one sentence for a page or an answer."""
+    if isinstance(error, IntegrityError):
+        return gettext("Other rows of the database need this file: delete those first.")
+    if isinstance(error, S3UnavailableError):
+        return gettext("S3 is out of reach; try again in a moment.")
+    text = getattr(error, "strerror", None) or str(error)
+    if "://" in text:
+        return gettext("S3 does not do this; the log of the server says why.")
+    return f"{text.removesuffix('.')}."

@@ -1,0 +1,10 @@
+"""Uploads by browsers and programs: small files through Django, large ones to S3, in parts.
+
+Knows no admin, and no address of its own.
+"""
+
+from files.uploads.requests import Upload, validate_content_type
+from files.uploads.steps import Stored, validate_free_key
+from files.uploads.views import views
+
+__all__ = ["Stored", "Upload", "validate_content_type", "validate_free_key", "views"]

@@ -1,0 +1,218 @@
+"""What an upload asks for: each request as a typed value, refused where it is none."""
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.core.files.base import File as Content
+from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import gettext
+
+from files.keys import validate_object_key
+from files.storage import MAX_PARTS, MAX_TYPE_LENGTH
+
+MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
+MAX_SIZE = MAX_PARTS * 5 * 2**30  # bytes: a part has at most 5 GiB
+
+_HEADER_VALUE = re.compile(r"[ -~]*")  # RFC 9110 section 5.5, without what is deprecated there
+
+
+class Fields:
+    """The fields of a request, each read as its type. Raises ValidationError, naming the field."""
+
+    def __init__(self, data: object) -> None:
+        if not isinstance(data, Mapping):
+            raise ValidationError(gettext("The request must be a JSON object."))
+        self._data = data
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        return _text(name, self._get(name))
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false, the default for a field that is missing."""
+        value = self._data.get(name, default)
+        if not isinstance(value, bool):
+            raise _wrong(name, gettext("“%s” must be true or false."))
+        return value
+
+    def size(self, name: str) -> int:
+        """Return a number of bytes that an object can have."""
+        size = self._get(name)
+        if type(size) is not int or size < 0:
+            raise _wrong(name, gettext("“%s” must be a whole number of bytes, 0 or more."))
+        if size > MAX_SIZE:
+            raise ValidationError(gettext("S3 keeps no file of that size."))
+        return size
+
+    def part_number(self, name: str) -> int:
+        """Return the number of a part."""
+        number = self._get(name)
+        if type(number) is not int or not 1 <= number <= MAX_PARTS:
+            raise _wrong(name, gettext("“%s” must be a whole number from 1 to 10,000."))
+        return number
+
+    def key(self, name: str) -> str:
+        """Return an object's key."""
+        key = self.text(name)
+        validate_object_key(key)
+        return key
+
+    def digest(self, name: str) -> str:
+        """Return a SHA-256 in Base64."""
+        return _digest(name, self._get(name))
+
+    def digests(self, name: str) -> list[str]:
+        """Return a SHA-256 in Base64 for each part."""
+        values = self._get(name)
+        if not isinstance(values, list):
+            raise _wrong(name, gettext("“%s” must be a list."))
+        if len(values) > MAX_PARTS:
+            raise _wrong(name, gettext("“%s” has more than 10,000 parts."))
+        return [_digest(name, value) for value in values]
+
+    def content(self, name: str) -> UploadedFile:
+        """Return the content of a form, whose type a header of S3's can hold."""
+        content = self._data.get(name)
+        if not isinstance(content, UploadedFile):
+            raise _missing(name)
+        validate_content_type(content.content_type or "")
+        return content
+
+    def _get(self, name: str) -> object:
+        if name not in self._data:
+            raise _missing(name)
+        return self._data[name]
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, gettext("“%s” must be a text."))
+    return value
+
+
+def _digest(name: str, value: object) -> str:
+    text = _text(name, value)
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != 32 or base64.b64encode(data).decode() != text:
+        raise _wrong(name, gettext("“%s” must be a SHA-256 in Base64."))
+    return text
+
+
+def _missing(name: str) -> ValidationError:
+    return _wrong(name, gettext("“%s” is missing."))
+
+
+def _wrong(name: str, text: str) -> ValidationError:
+    return ValidationError(text % name)
+
+
+def validate_content_type(value: str) -> None:
+    """Refuse what no header can hold: line ends above all, and what is not ASCII."""
+    if not _HEADER_VALUE.fullmatch(value):
+        raise _wrong("type", gettext("“%s” must be printable ASCII: no header can hold it."))
+
+
+class Upload(Content):
+    """An uploaded content under a key that is not cleaned, as Django does with its name."""
+
+    def __init__(self, uploaded: UploadedFile, key: str) -> None:
+        super().__init__(uploaded.file, key)
+        self.content_type = uploaded.content_type
+
+
+class Ticket(NamedTuple):
+    """What was agreed on when an upload in parts was begun."""
+
+    operation: int
+    key: str
+    upload_id: str
+    size: int
+    mark: str
+    user: int
+    replaces: int | None
+
+    def sign(self) -> str:
+        """Return it as text that only this application can have written."""
+        return signing.dumps(self, salt="files.uploads")
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Return the ticket of a request. Raises ValidationError for what is none, or too old."""
+        try:
+            return cls(*signing.loads(fields.text("ticket"), salt="files.uploads", max_age=MAX_AGE))
+        except (signing.BadSignature, UnicodeError):
+            raise ValidationError(gettext("This upload is too old: begin again.")) from None
+
+
+class Whole(NamedTuple):
+    """A small file."""
+
+    key: str
+    content: Upload
+    replace: bool
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Raises ValidationError."""
+        key = fields.key("key")
+        content = Upload(fields.content("content"), key)
+        return cls(key, content, fields.flag("replace", default=False))
+
+
+class Begin(NamedTuple):
+    """A file that is to be sent; `direct` where the client can send parts to S3."""
+
+    key: str
+    size: int
+    content_type: str
+    direct: bool
+    replace: bool
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Raises ValidationError."""
+        key, size, content_type = fields.key("key"), fields.size("size"), fields.text("type")
+        validate_content_type(content_type)
+        direct = fields.flag("direct", default=True)
+        replace = fields.flag("replace", default=False)
+        return cls(key, size, content_type[:MAX_TYPE_LENGTH], direct, replace)
+
+
+class Sign(NamedTuple):
+    """A part that is to be sent, by its number and its SHA-256."""
+
+    ticket: Ticket
+    number: int
+    digest: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Raises ValidationError."""
+        return cls(Ticket.parse(fields), fields.part_number("number"), fields.digest("digest"))
+
+    @property
+    def key(self) -> str:
+        return self.ticket.key
+
+
+class Finish(NamedTuple):
+    """All parts that have been sent, by their SHA-256."""
+
+    ticket: Ticket
+    digests: list[str]
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Raises ValidationError."""
+        return cls(Ticket.parse(fields), fields.digests("digests"))
+
+    @property
+    def key(self) -> str:
+        return self.ticket.key

@@ -1,0 +1,103 @@
+"""The steps of an upload over HTTP: JSON, and the status codes."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.utils.translation import gettext
+from django.views.decorators.http import require_POST
+
+from files.errors import reason
+from files.storage import ObjectChangedError
+from files.uploads import steps
+from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Whole
+from files.uploads.steps import Stored
+
+logger = logging.getLogger(__name__)
+
+View = Callable[[HttpRequest], JsonResponse]
+
+
+def views(describe: Callable[[HttpRequest, Stored], dict[str, Any]]) -> dict[str, View]:
+    """Return the view of each step, which answers in JSON.
+
+    `describe` is called for each file that has been sent, and returns what to answer of it.
+    """
+    table: dict[str, tuple[Any, Any, Any]] = {
+        "whole": (_form_fields, Whole, steps.whole),
+        "begin": (_json_fields, Begin, steps.begin),
+        "sign": (_json_fields, Sign, steps.sign),
+        "finish": (_json_fields, Finish, steps.finish),
+        "abort": (_form_fields, Ticket, steps.abort),
+    }
+    return {name: _view(*row, describe) for name, row in table.items()}
+
+
+def _view(read: Any, kind: Any, step: Any, describe: Any) -> View:
+    @require_POST
+    def view(request: HttpRequest) -> JsonResponse:
+        try:
+            asked = kind.parse(read(request))
+        except ValidationError as error:
+            return _refuse(request.user, error)
+        try:
+            done = step(request.user, asked)
+        except ValidationError as error:
+            return _refuse(request.user, error)
+        except FileExistsError as error:
+            return _refusal(409, reason(error), taken=True)
+        except ObjectChangedError as error:
+            return _refusal(409, reason(error))
+        except OSError as error:
+            logger.error("Upload of %r: %s", asked.key, error)
+            return _refusal(502, reason(error))
+        return JsonResponse(describe(request, done) if isinstance(done, Stored) else done)
+
+    return cast("View", view)
+
+
+def _json_fields(request: HttpRequest) -> Fields:
+    try:
+        body = request.body
+    except UnreadablePostError:
+        raise ValidationError(gettext("The request broke off.")) from None
+    return Fields(_parse_json(body, gettext("The request must be JSON.")))
+
+
+def _form_fields(request: HttpRequest) -> Fields:
+    """Return the fields of a form, the key as JSON because a form changes line ends."""
+    fields: dict[str, Any] = {
+        **request.POST.dict(),
+        **request.FILES.dict(),
+        "replace": "replace" in request.POST,
+    }
+    if "key" in fields:
+        fields["key"] = _parse_json(fields["key"], gettext("“%s” must be JSON.") % "key")
+    return Fields(fields)
+
+
+def _parse_json(text: Any, message: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):  # TypeError: a form's file in place of a text
+        raise ValidationError(message) from None
+
+
+def _refuse(user: Any, error: ValidationError) -> JsonResponse:
+    taken = error.code in {"taken", "in_trash", "object"}
+    replaceable = error.code == "taken" or (
+        error.code == "in_trash" and user.has_perm("files.restore_file")
+    )
+    replaceable = replaceable and user.has_perm("files.replace_file")
+    return _refusal(409 if taken else 400, error.messages[0], taken=taken, replaceable=replaceable)
+
+
+def _refusal(
+    status: int, message: str, *, taken: bool = False, replaceable: bool = False
+) -> JsonResponse:
+    """Answer why not; `taken`: another key would do, `replaceable`: so would a replacement."""
+    answer = {"message": message, "taken": taken, "replaceable": replaceable}
+    return JsonResponse(answer, status=status)
