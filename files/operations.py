@@ -265,9 +265,9 @@ def _settle(operation: Operation, *, is_over: bool) -> None:
 
 
 def _settle_new_object(operation: Operation, is_over: bool) -> bool:
-    """Delete the object of a row that was not saved."""
+    """Delete the object of a row that was not saved; an upload may go on."""
     if _rows().filter(object_key=operation.object_key).exists():
-        return True
+        return is_over or operation.kind != Operation.Kind.UPLOAD
     return _undo(operation.object_key, operation.mark) or is_over
 
 

@@ -74,6 +74,17 @@ def pytest_unconfigure() -> None:
     _services.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_operations(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[None]:
+    """Clear the table of what is under way, which operations commit also inside a test's `db`."""
+    yield
+    if {"db", "transactional_db"}.intersection(request.fixturenames):
+        from files.models import Operation
+
+        with django_db_blocker.unblock():
+            Operation.objects.all().delete()
+
+
 @pytest.fixture(scope="session")
 def _bucket() -> str:
     from django.core.files.storage import default_storage

@@ -418,7 +418,7 @@ def test_a_deletion_that_s3_refuses_keeps_the_row(admin_client, make_file, stora
     file = make_file("a")
     file.trash()
 
-    def refuse(name):
+    def refuse(name, etag=None):
         raise PermissionError(13, "S3 refuses DeleteObject")
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
@@ -484,10 +484,10 @@ def test_a_deletion_that_s3_refuses_leaves_the_others(
         file.trash()
     delete = storage._wrapped.delete
 
-    def refuse(name):
+    def refuse(name, etag=None):
         if name in "ab":
             raise PermissionError(13, f"S3 refuses {name}")
-        delete(name)
+        delete(name, etag)
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
     chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}

@@ -14,6 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from files import operations
 from files.models import File
 from files.uploads import steps
 
@@ -154,15 +155,23 @@ def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash
     assert history() == ["Replaced the content; the former one is in the trash."] * 2
 
 
-def test_a_replacement_whose_answer_was_lost_is_noted(admin_client, make_file, storage):
-    file = make_file("big.bin", b"old")
-    file.trash()
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_replacement_that_was_interrupted_is_noted(admin_client, make_file, monkeypatch):
+    make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
     finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
-    ask(admin_client, "finish", **finish)
-    File.objects.filter(pk=file.pk).update(etag='"old"', size=3, deleted_at="2026-01-01T00:00Z")
-    assert ask(admin_client, "finish", **finish).status_code == 200
-    assert File.objects.live().get().size == SIZE
+    with monkeypatch.context() as patch:
+        patch.setattr(operations, "_insert_kept", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ask(admin_client, "finish", **finish)
+    assert File.objects.get().size == 3
+    for _ in range(2):
+        assert ask(admin_client, "finish", **finish).status_code == 200
+        sizes = [(row.name, row.size) for row in File.objects.order_by("size")]
+        assert sizes == [("big.bin", 3), ("big.bin", SIZE)]
 
 
 @pytest.mark.parametrize("change", ["rename", "delete"])
