@@ -41,13 +41,10 @@ def processes():
     return found
 
 
-def sandbox(*arguments):
-    return manage("sandbox", "--services=embedded", *arguments, environ=NOTHING)
-
-
 @pytest.mark.usefixtures("nothing_left")
-def test_read_file_prints_the_text_and_nothing_else():
-    done = sandbox("read_file", "1")
+def test_read_file_prints_the_text_and_nothing_else_whatever_is_configured():
+    environ = {**NOTHING, "APP_BUCKET_NAME": "ours", "HTTP_PROXY": "http://127.0.0.1:9"}
+    done = manage("sandbox", "--services=embedded", "read_file", "1", environ=environ)
     assert done.stdout == next(samples())[1]
     assert done.stderr.startswith(b"sandbox: embedded: ")
     assert len(done.stderr.splitlines()) == 1
@@ -55,15 +52,8 @@ def test_read_file_prints_the_text_and_nothing_else():
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_it_needs_nothing_and_minds_nothing_that_is_configured():
-    environ = {**NOTHING, "APP_BUCKET_NAME": "ours", "HTTP_PROXY": "http://127.0.0.1:9"}
-    done = manage("sandbox", "--services=embedded", "read_file", "1", environ=environ)
-    assert (done.stdout, done.returncode) == (next(samples())[1], 0)
-
-
-@pytest.mark.usefixtures("nothing_left")
-def test_the_status_is_that_of_the_command():
-    done = sandbox("read_file", "1000")
+def test_with_nothing_configured_the_status_is_that_of_the_command():
+    done = manage("sandbox", "--services=embedded", "read_file", "1000", environ=NOTHING)
     assert done.returncode == 1
     assert done.stderr.endswith(b"CommandError: There is no file with the id 1000.\n")
 
