@@ -201,11 +201,13 @@ class FileAdmin(FileChanges):
 
     # Django's own pages
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[File]) -> Any:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[File], *args: Any, **kwargs: Any
+    ) -> Any:
         """Refuse a selection of what can be no file: Django raises ValueError."""
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if all(_ID.fullmatch(pk) for pk in selected):
-            return super().response_action(request, queryset)
+            return super().response_action(request, queryset, *args, **kwargs)
         self.message_user(request, gettext("Select files from the list."), messages.WARNING)
         return None
 
