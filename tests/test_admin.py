@@ -205,8 +205,8 @@ def test_what_takes_too_long_is_a_message(admin_client, monkeypatch):
     response = admin_client.get(LIST, {"q": "x"})
     assert (keys(response), messages(response)) == ([], [f"That took too long. {narrower}"])
     response = admin_client.get(LIST, {"q": "a"})
-    told = f"Too many files match: these are some, in no order. {narrower}"
-    assert (keys(response), messages(response)) == (["a"], [told])
+    message = f"Too many files match: these are some, in no order. {narrower}"
+    assert (keys(response), messages(response)) == (["a"], [message])
 
 
 def test_a_search_that_walks_too_long_gathers_instead(admin_client, monkeypatch):
@@ -301,8 +301,8 @@ def test_an_upload_never_overwrites(admin_client, put, in_catalogue):
     if in_catalogue:
         File.objects.create(object_key="a")
     response = upload(admin_client, key="a")
-    told = "There is a file of this key already" if in_catalogue else "not in the catalogue"
-    assert told in response.content.decode()
+    message = "There is a file of this key already" if in_catalogue else "not in the catalogue"
+    assert message in response.content.decode()
     assert File.objects.count() == in_catalogue
 
 
@@ -316,6 +316,39 @@ def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, unreachable)
     response = upload(admin_client)
     assert "S3 is out of reach" in response.content.decode()
     assert not File.objects.exists()
+
+
+UNREACHABLE = "S3 is out of reach; try again in a moment."
+
+
+@pytest.mark.parametrize("what", ["add", "rename", "replace", "change"])
+def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(
+    admin_client, make_file, unreachable, caplog, what
+):
+    file = make_file("a\v")
+    unreachable()
+    if what == "change":
+        response = admin_client.get(f"{LIST}{file.pk}/change/")
+    elif what == "add":
+        response = upload(admin_client, key="a\t")
+    else:
+        content = SimpleUploadedFile("x", b"new")
+        response = do(admin_client, file, what, key="b", content=content)
+    page = response.content.decode()
+    assert UNREACHABLE in page
+    assert "127.0.0.1" not in page
+    subject = "Upload of 'a\\t'" if what == "add" else f"File {file.pk} ('a\\x0b')"
+    records = [record for record in caplog.records if record.name.startswith("files")]
+    assert {record.getMessage().partition(": [Errno")[0] for record in records} == {subject}
+
+
+@pytest.mark.parametrize("what", ["add", "replace"])
+def test_a_type_that_no_header_holds_is_an_error_of_the_form(admin_client, make_file, what):
+    url = f"{LIST}add/" if what == "add" else f"{LIST}{make_file('a').pk}/replace/"
+    content = SimpleUploadedFile("x", b"new", "text/ü")
+    page = admin_client.post(url, {"content": content}).content.decode()
+    assert "“type” must be printable ASCII: no header can hold it." in page
+    assert [file.read_text() for file in File.objects.all()] == ["text"] * (what == "replace")
 
 
 def test_an_upload_goes_to_the_folder_shown(admin_client, storage):
@@ -354,7 +387,7 @@ def test_rename_moves_the_object(admin_client, make_file, storage):
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("taken", "There is a file of this key already"),
         ("trashed", "A file of this key is in the trash"),
@@ -363,13 +396,15 @@ def test_rename_moves_the_object(admin_client, make_file, storage):
         ("x" * 1025, "A key has at most 1024 bytes"),
     ],
 )
-def test_a_key_that_cannot_be_had_is_an_error_of_the_form(admin_client, make_file, put, key, told):
+def test_a_key_that_cannot_be_had_is_an_error_of_the_form(
+    admin_client, make_file, put, key, message
+):
     file = make_file("a")
     make_file("taken")
     make_file("trashed").trash()
     put("object", b"")
     response = do(admin_client, file, "rename", key=key)
-    assert told in response.content.decode()
+    assert message in response.content.decode()
     assert File.objects.get(pk=file.pk).read_text() == "text"
 
 
@@ -474,6 +509,37 @@ def test_several_are_deleted_permanently(admin_client, make_file, storage):
     admin_client.post(LIST + trash, chosen | {"post": "yes"})
     assert [str(file) for file in File.objects.all()] == ["c"]
     assert [storage.exists(key) for key in "abc"] == [False, False, True]
+
+
+@pytest.mark.parametrize("selected", ["x", "", "1.5", "9" * 30])
+def test_a_selection_that_is_none_changes_nothing(admin_client, make_file, selected):
+    file = make_file("a")
+    chosen = {"action": "trash", "_selected_action": [selected], "index": 0}
+    assert admin_client.post(LIST, chosen).status_code == 302
+    assert File.objects.live().get() == file
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_page_changes_keys_or_contents_in_a_transaction(admin_client, make_file, monkeypatch):
+    in_transaction = {}
+
+    def noting(name, change):
+        def note(*arguments):
+            in_transaction[name] = connection.in_atomic_block
+            return change(*arguments)
+
+        return note
+
+    for name in ("rename", "replace", "restore"):
+        monkeypatch.setattr(File, name, noting(name, getattr(File, name)))
+    file = make_file("a")
+    do(admin_client, file, "rename", key="b")
+    act(admin_client, "move", File.objects.get(), folder="f/")
+    do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
+    act(admin_client, "trash", file)
+    act(admin_client, "restore", *File.objects.all(), query="?state=trash")
+    assert in_transaction == {"rename": False, "replace": False, "restore": False}
+    assert sorted(file.read_text() for file in File.objects.live()) == ["new", "text"]
 
 
 def test_a_deletion_that_s3_refuses_leaves_the_others(

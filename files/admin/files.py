@@ -1,5 +1,6 @@
 """The pages of the admin: the list of files, and the page of each."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ from files.admin.preview import preview
 from files.errors import reason
 from files.keys import folder_of, visible
 from files.models import File
+
+_ID = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @admin.register(File)
@@ -198,6 +201,16 @@ class FileAdmin(FileChanges):
         ]
 
     # Django's own pages
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[File], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Refuse a selection of what can be no file: Django raises ValueError."""
+        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if all(_ID.fullmatch(pk) for pk in selected):
+            return super().response_action(request, queryset, *args, **kwargs)
+        self.message_user(request, gettext("Select files from the list."), messages.WARNING)
+        return None
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context: dict[str, Any] = {
