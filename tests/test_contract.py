@@ -6,21 +6,26 @@ import io
 import json
 import random
 import re
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import openpyxl
 import pytest
 from django.contrib.staticfiles.storage import ManifestFilesMixin
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
 from django.core.management import call_command
+from PIL import Image
 
 from files.storage import ObjectStorage
 from files.storage.backend import PART_SIZE
+from tests.conftest import ROOT
 from tests.test_storage import KEYS, Failing, listed, open_uploads
 
 
@@ -364,3 +369,62 @@ def test_a_url_of_another_domain_names_the_key(storage):
     cdn = ObjectStorage(bucket_name=storage.bucket_name, custom_domain="cdn.test")
     assert cdn.url("/a b/ü?#") == "https://cdn.test//a%20b/%C3%BC%3F%23"
     assert cdn.url("a", {"x": "1 2"}) == "https://cdn.test/a?x=1+2"
+
+
+# Other packages
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP"])
+def test_pillow_reads_and_writes(storage, kind):
+    image = Image.effect_noise((300, 200), 50)
+    with storage.open(f"image.{kind.lower()}", "wb") as file:
+        image.save(file, kind)
+    with storage.open(f"image.{kind.lower()}") as file, Image.open(file) as found:
+        found.load()
+        assert (found.format, found.size) == (kind, image.size)
+
+
+def test_openpyxl_reads_and_writes(storage):
+    book = openpyxl.Workbook()
+    book.active.append(["a", "ü"])
+    with storage.open("a.xlsx", "wb") as file:
+        book.save(file)
+    for read_only in (False, True):
+        with storage.open("a.xlsx") as file:
+            found = openpyxl.load_workbook(file, read_only=read_only)
+            assert list(found.active.values) == [("a", "ü")]
+            found.close()
+
+
+THUMBNAILS = """
+import os, sys, django
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+
+backend = {"BACKEND": "files.storage.ObjectStorage", "OPTIONS": {"bucket_name": sys.argv[1]}}
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    INSTALLED_APPS=["easy_thumbnails"],
+    STORAGES={"default": backend},
+)
+django.setup()
+call_command("migrate", verbosity=0)
+from django.core.files.storage import default_storage
+from easy_thumbnails.files import get_thumbnailer
+
+for _ in range(2):
+    thumbnail = get_thumbnailer(default_storage, "a.png").get_thumbnail({"size": (50, 50)})
+    print(thumbnail.name, thumbnail.width, thumbnail.height)
+"""
+
+
+def test_easy_thumbnails_makes_a_thumbnail_once(storage):
+    with storage.open("a.png", "wb") as file:
+        Image.new("RGB", (300, 200)).save(file)
+    command = [sys.executable, "-c", THUMBNAILS, storage.bucket_name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    line = "a.png.50x50_q85.jpg 50 33\n"
+    assert (done.stdout, done.stderr, done.returncode) == (2 * line, "", 0)
+    assert keys(storage) == ["a.png", "a.png.50x50_q85.jpg"]

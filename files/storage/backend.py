@@ -255,6 +255,11 @@ class ObjectStorage(S3Storage):
             key = alternative_name(str(name), self.get_alternative_name, max_length)
         return key
 
+    def _save(self, name: Name, content: "File[Any]") -> str:
+        """Write the object of exactly this name, as ManifestFilesMixin asks for."""
+        self.create(str(name), content)
+        return str(name)
+
     def save(self, name: Name | None, content: IO[Any], max_length: int | None = None) -> str:
         """Write the content to a new object; return its key.
 
@@ -276,11 +281,6 @@ class ObjectStorage(S3Storage):
             else:
                 return key
         raise AssertionError("the last attempt returns or raises")
-
-    def _save(self, name: Name, content: "File[Any]") -> str:
-        """Write the object of exactly this name, as ManifestFilesMixin asks for."""
-        self.create(str(name), content)
-        return str(name)
 
     def create(
         self,
