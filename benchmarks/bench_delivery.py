@@ -44,10 +44,9 @@ print(json.dumps([client.session.session_key, *ids]))
 # Prints microseconds of CPU for a URL: ours, and boto3's.
 PRESIGN = """
 import json, statistics, time
-from django.conf import settings
 from django.core.files.storage import default_storage
 key, client = "bench/1k.txt", default_storage.client
-params = {"Bucket": settings.BUCKET_NAME, "Key": key}
+params = {"Bucket": default_storage.bucket_name, "Key": key}
 ways = [
     lambda: default_storage.objects.presign("GET", key),
     lambda: client.generate_presigned_url("get_object", Params=params),

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
-from django.core.files.storage import default_storage
 
 from files.storage import CHECKSUM
 
@@ -16,10 +16,11 @@ Rule = dict[str, Sequence[str]]
 
 def bucket_takes_uploads(app_configs: Any, **options: Any) -> list[CheckMessage]:
     """Warn when the bucket's CORS rules keep a browser from sending the parts of a large file."""
-    if not settings.CONFIGURED:
+    storage = apps.get_model("files", "File")().storage
+    if not storage.bucket_name:
         return []
     try:
-        rules = default_storage.cors_rules()  # type: ignore[attr-defined]
+        rules = storage.cors_rules()
     except OSError as error:
         text = f"The CORS rules of the bucket cannot be read: {error.strerror or error}."
         hint = "Allow s3:GetBucketCORS on the bucket to the role of this process."

@@ -114,11 +114,10 @@ CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
 
 # The bytes
 
-BUCKET_NAME = _env.get("APP_BUCKET_NAME", "")
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "files.storage.ObjectStorage",
-        "OPTIONS": {"bucket_name": BUCKET_NAME},
+        "OPTIONS": {"bucket_name": _env.get("APP_BUCKET_NAME", "")},
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }

@@ -228,7 +228,7 @@ def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         bucket = reading.Bucket(aws.session(), client, storage.bucket_name)
         buckets.append(bucket)
         monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
-        monkeypatch.setattr(reading, "bucket", lambda name: bucket)
+        monkeypatch.setattr(reading, "bucket", lambda *about: bucket)
 
     yield read_from
     for bucket in buckets:

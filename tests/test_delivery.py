@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from files.delivery.headers import content_headers, file_name
 from files.models import File
-from files.storage import reading
+from files.storage import ObjectChangedError, reading
 from project import aws
 from project.sandbox import services
 from tests.conftest import ROOT, closing, other_sessions, wait_for
@@ -366,7 +366,7 @@ def test_a_connection_is_used_again(large, storage, method):
 
 def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
     missing = reading.bucket("no-such-bucket-here")
-    monkeypatch.setattr(reading, "bucket", lambda name: missing)
+    monkeypatch.setattr(reading, "bucket", lambda *about: missing)
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
     assert File.objects.get().missing_at is None
 
@@ -708,5 +708,5 @@ def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
 def test_an_object_deleted_while_it_is_read_has_changed(large, proxy, storage):
     proxy.faults[:] = [("call", 1000)]
     proxy.on_call = lambda: storage.delete("large.bin")
-    with large.open() as content, pytest.raises(reading.ObjectChangedError):
+    with large.open() as content, pytest.raises(ObjectChangedError):
         content.read()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
-from django.conf import settings
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -17,9 +16,10 @@ from files.models import File
 
 View = Callable[[HttpRequest, int], HttpResponseBase]
 
+_bucket = os.environ["APP_BUCKET_NAME"]
 _region = os.environ["AWS_REGION"]
 _client = boto3.client("s3", region_name=_region)
-_storage = S3Storage(bucket_name=settings.BUCKET_NAME, region_name=_region)
+_storage = S3Storage(bucket_name=_bucket, region_name=_region)
 
 
 def private(view: View) -> View:
@@ -55,4 +55,4 @@ def constant(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def _get(pk: int) -> Any:
     key = str(get_object_or_404(File, pk=pk))
-    return _client.get_object(Bucket=settings.BUCKET_NAME, Key=key)
+    return _client.get_object(Bucket=_bucket, Key=key)

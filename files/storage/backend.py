@@ -4,29 +4,30 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count, repeat
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, overload
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.utils.timezone import make_naive
 from storages.backends.s3 import S3Storage
 from storages.utils import setting
 
-from files.keys import guess_type
+from files.keys import MAX_KEY_LENGTH, guess_type
 from files.storage import reading
-from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.storage.errors import Refusal, S3Error, changed, failed, refused
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.naming import alternative_name, fits
 from files.storage.opening import NewObjectFile, parse_mode, taken
+from files.storage.options import FIXED, check_options
 from files.storage.reading import CHECKSUM, Body, Bucket, ObjectFile, Response
 from files.storage.stat import (
     MAX_TYPE_LENGTH,
@@ -47,6 +48,7 @@ COPY_PART_SIZE = 64 * MIB  # which S3 copies within the time that it may be sile
 COPIES = 16  # parts that are copied at a time
 SAVES = 8  # how often a save may find that somebody was faster
 WRITE_MARK = "write"  # the object's metadata by which a write knows its own object
+HEADER = re.compile(r"[ -~]*")  # printable ASCII: RFC 9110 section 5.5 without what is obsolete
 NEW: dict[str, Any] = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
 
 
@@ -72,32 +74,42 @@ class ObjectStorage(S3Storage):
     """
 
     bucket_name: str
-    querystring_expire: int
-    querystring_auth: bool
+    endpoint_url: str | None
+    region_name: str | None
+    location: str
+    default_acl: str | None
     custom_domain: str | None
     url_protocol: str
+    querystring_auth: bool
+    querystring_expire: int
+
+    def __init__(self, **options: Any) -> None:
+        """Take django-storages' options. Raises ImproperlyConfigured for one that cannot hold."""
+        check_options(type(self), options)
+        location = options.pop("location", None)
+        super().__init__(**options)
+        if location is not None:  # django-storages takes none that begins with a slash
+            self.location = location
 
     def get_default_settings(self) -> dict[str, Any]:
-        """Leave region, endpoint and credentials to boto3, so that temporary ones refresh."""
+        """Return the options that hold where none is given: django-storages', but for FIXED."""
         defaults: dict[str, Any] = super().get_default_settings()
-        return defaults | {
-            "access_key": None,
-            "secret_key": None,
-            "security_token": None,
-            "file_overwrite": False,
-            "signature_version": "s3v4",
-            "client_config": reading.CONFIG,
-        }
+        return defaults | {name: held for name, (held, *_) in FIXED.items() if name in defaults}
 
     @property
     def client(self) -> "S3Client":
         """The process's boto3 client: it may be shared by threads, a resource may not."""
-        return reading.client()
+        return reading.client(self.endpoint_url, self.region_name)
 
     @property
     def objects(self) -> Bucket:
         """The bucket, to read objects from."""
-        return reading.bucket(self.bucket_name)
+        about = (self.bucket_name, self.endpoint_url, self.region_name, self.location)
+        return reading.bucket(*about)
+
+    def _at(self, key: str) -> Any:
+        """Return the parameters by which boto3 finds the object."""
+        return {"Bucket": self.objects.name, "Key": self.objects.full_key(key)}
 
     # Reading
 
@@ -187,58 +199,58 @@ class ObjectStorage(S3Storage):
         expire: int | None = None,
         http_method: str | None = None,
     ) -> str:
-        """Return a presigned URL, valid for `expire` seconds (an hour unless told).
+        """Return a URL that is valid for `expire` seconds (an hour unless told).
 
-        With `custom_domain`, or without `querystring_auth`, it is unsigned, and stays the same.
+        It is one of `custom_domain` where that is set, and signed unless `querystring_auth` is off.
+        `parameters` are S3's, by their names in the query or boto3's.
         """
-        if self.custom_domain or not self.querystring_auth:
-            return self._plain_url(str(name), parameters or {})
-        return self.presign(
-            http_method or "GET",
-            str(name),
-            expires=expire or self.querystring_expire,
-            params=parameters,
-        )
-
-    def _plain_url(self, key: str, parameters: Mapping[str, str]) -> str:
+        params = {_query_name(name): value for name, value in (parameters or {}).items()}
+        expires = self.querystring_expire if expire is None else expire
+        if not self.custom_domain and self.querystring_auth:
+            return self.presign(http_method or "GET", str(name), expires=expires, params=params)
+        name = str(name)
+        url = self.objects.address(name)
         if self.custom_domain:
-            url = f"{self.url_protocol}//{self.custom_domain}/{quote(key, safe='/~')}"
-        else:
-            url = self.presign("GET", key).partition("?")[0]
-        return f"{url}?{urlencode(parameters)}" if parameters else url
+            path = quote(self.objects.full_key(name), safe="/")
+            url = f"{self.url_protocol}//{self.custom_domain}/{path}"
+        url += f"?{urlencode(params)}" if params else ""
+        if self.querystring_auth and self.cloudfront_signer:
+            end = datetime.now(UTC) + timedelta(seconds=expires)
+            url = self.cloudfront_signer.generate_presigned_url(url, date_less_than=end)
+        return url
 
     def listdir(self, name: Name) -> tuple[list[str], list[str]]:
         """Return the names of folders and of objects below the prefix `name`, without it."""
         name = str(name)
         prefix = f"{name}/" if name and not name.endswith("/") else name
-        folders: list[str] = []
-        files: list[str] = []
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket_name, Prefix=prefix, Delimiter="/"
-        )
-        with self._boundary(name):
-            for page in pages:
-                folders += [
-                    entry["Prefix"].removeprefix(prefix).removesuffix("/")
-                    for entry in page.get("CommonPrefixes", ())
-                ]
-                files += [
-                    entry["Key"].removeprefix(prefix)
-                    for entry in page.get("Contents", ())
-                    if entry["Key"] != prefix
-                ]
+        folders: Any = []
+        files: Any = []
+        for page in self._pages(prefix, Delimiter="/"):
+            full = self.location + prefix
+            folders += [
+                entry["Prefix"].removeprefix(full).removesuffix("/")
+                for entry in page.get("CommonPrefixes", ())
+            ]
+            files += [
+                entry["Key"].removeprefix(full)
+                for entry in page.get("Contents", ())
+                if entry["Key"] != full
+            ]
         return folders, files
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, ObjectStat]]:
         """Yield key and stat of each object, in the order of the keys; a listing tells no type."""
+        for page in self._pages(prefix):
+            for entry in page.get("Contents", ()):
+                stat = ObjectStat(entry["Size"], "", entry["ETag"], entry["LastModified"])
+                yield entry["Key"].removeprefix(self.location), stat
+
+    def _pages(self, prefix: str, **parameters: Any) -> Iterator[Any]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket_name, Prefix=prefix
+            Bucket=self.objects.name, Prefix=self.location + prefix, **parameters
         )
         with self._boundary(prefix):
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    stat = ObjectStat(entry["Size"], "", entry["ETag"], entry["LastModified"])
-                    yield entry["Key"], stat
+            yield from pages
 
     # Writing
 
@@ -251,8 +263,9 @@ class ObjectStorage(S3Storage):
         if not name:
             raise SuspiciousFileOperation("Could not derive file name from ''")
         key = str(name)
-        while not fits(key, max_length) or self.exists(key):
-            key = alternative_name(str(name), self.get_alternative_name, max_length)
+        limit = MAX_KEY_LENGTH - len(self.location.encode())
+        while not fits(key, max_length, limit) or self.exists(key):
+            key = alternative_name(str(name), self.get_alternative_name, max_length, limit)
         return key
 
     def _save(self, name: Name, content: "File[Any]") -> str:
@@ -341,7 +354,7 @@ class ObjectStorage(S3Storage):
         """Return what S3 tells of the object just written, which nobody else has touched since."""
         found = self.find(key)
         if found is None or found[1] != write.mark:
-            raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", key)
+            raise changed(key)
         return found[0]
 
     def copy(
@@ -366,7 +379,7 @@ class ObjectStorage(S3Storage):
         )
         with closing(original):
             if original.status == 412:
-                raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", source)
+                raise changed(source)
             stat = read_stat(source, original.headers)
             parameters = read_parameters(original.headers) | self._acl
             whole = self._is_aws or stat.size > PART_SIZE
@@ -389,9 +402,8 @@ class ObjectStorage(S3Storage):
         """Copy by one CopyObject, of which only AWS judges the condition. S3 copies the tags."""
         with self._marking(target, parameters, write):
             copy = self.client.copy_object(
-                Bucket=self.bucket_name,
-                Key=target,
-                CopySource={"Bucket": self.bucket_name, "Key": source},
+                **self._at(target),
+                CopySource=self._at(source),
                 CopySourceIfMatch=stat.etag,
                 MetadataDirective="REPLACE",
                 **parameters,
@@ -410,7 +422,9 @@ class ObjectStorage(S3Storage):
             ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
         ):
             # Unlike `submit`, `map` drops the parts not begun when one fails.
-            copies = pool.map(upload.copy, count(1), repeat(source), repeat(stat.etag), extents)
+            copies = pool.map(
+                upload.copy, count(1), repeat(self._at(source)), repeat(stat.etag), extents
+            )
             upload.complete(list(copies), **NEW)
 
     @property
@@ -421,9 +435,8 @@ class ObjectStorage(S3Storage):
 
     @property
     def _acl(self) -> dict[str, Any]:
-        """The access that objects are written with: S3 copies everything but that."""
-        given = self._get_write_parameters("")
-        return {name: given[name] for name in ("ACL",) if name in given}
+        """The access that objects are written with, which S3 does not copy."""
+        return {"ACL": self.default_acl} if self.default_acl else {}
 
     @contextmanager
     def _marking(self, key: str, parameters: dict[str, Any], write: Write) -> Iterator[None]:
@@ -446,7 +459,7 @@ class ObjectStorage(S3Storage):
         return found is not None and found[1] == mark
 
     def _tags(self, key: str) -> dict[str, str]:
-        answer = self.client.get_object_tagging(Bucket=self.bucket_name, Key=key)
+        answer = self.client.get_object_tagging(**self._at(key))
         tags = answer.get("TagSet", ())  # LocalStack answers for the bucket where the key is "/"
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])} if tags else {}
 
@@ -456,20 +469,25 @@ class ObjectStorage(S3Storage):
     def _parameters(self, name: str, content_type: str | None) -> dict[str, Any]:
         """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
         parameters: dict[str, Any] = self.get_object_parameters(name)
+        if self.default_acl:
+            parameters.setdefault("ACL", self.default_acl)
         if "ContentType" not in parameters:
             guessed, encoding = guess_type(name)
             packed = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}
             if encoding:
                 guessed = packed.get(encoding, self.default_content_type)
             parameters["ContentType"] = content_type or guessed or self.default_content_type
+        if not HEADER.fullmatch(parameters["ContentType"]):
+            text = f"The type {parameters['ContentType']!r} has characters that no header can hold"
+            raise ValueError(text)
         return parameters
 
     def _put(self, key: str, data: bytes, **parameters: Any) -> None:
-        self.client.put_object(Bucket=self.bucket_name, Key=key, Body=data, **parameters)
+        self.client.put_object(**self._at(key), Body=data, **parameters)
 
     @contextmanager
     def _uploading(self, key: str, write: Write, **parameters: Any) -> Iterator[MultipartUpload]:
-        upload = MultipartUpload.begin(self.client, self.bucket_name, key, **parameters)
+        upload = MultipartUpload.begin(self.client, **self._at(key), **parameters)
         with upload:
             if write.on_upload is not None:
                 write.on_upload(upload.id)
@@ -485,7 +503,7 @@ class ObjectStorage(S3Storage):
         parameters = self._parameters(key, content_type) | {"ChecksumAlgorithm": "SHA256"}
         parameters["Metadata"] = {**parameters.get("Metadata", {}), WRITE_MARK: mark}
         with self._boundary(key):
-            return MultipartUpload.begin(self.client, self.bucket_name, key, **parameters).id
+            return MultipartUpload.begin(self.client, **self._at(key), **parameters).id
 
     def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
         """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
@@ -510,7 +528,7 @@ class ObjectStorage(S3Storage):
         no object is made.
         """
         condition = NEW if etag is None else {"IfMatch": etag}
-        upload = MultipartUpload(self.client, self.bucket_name, key, upload_id)
+        upload = MultipartUpload(self.client, **self._at(key), upload_id=upload_id)
         try:
             with self._boundary(key, condition):
                 parts, received = upload.parts()
@@ -530,7 +548,7 @@ class ObjectStorage(S3Storage):
 
         S3 has compared each part as it came, so that this should find nothing.
         """
-        head = self.client.head_object(Bucket=self.bucket_name, Key=key, ChecksumMode="ENABLED")
+        head = self.client.head_object(**self._at(key), ChecksumMode="ENABLED")
         expected = hashlib.sha256(b"".join(map(base64.b64decode, digests))).digest()
         told = head.get("ChecksumSHA256", "").partition("-")[0]
         if head["ContentLength"] != size or told != base64.b64encode(expected).decode():
@@ -543,7 +561,7 @@ class ObjectStorage(S3Storage):
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Throw the parts away; it is no error when there is no such upload."""
         with self._boundary(key):
-            MultipartUpload(self.client, self.bucket_name, key, upload_id).abort()
+            MultipartUpload(self.client, **self._at(key), upload_id=upload_id).abort()
 
     def open_uploads(self, key: str) -> Uploads:
         """Return S3's id of each upload to this key that has not ended, and when it was begun."""
@@ -565,9 +583,9 @@ class ObjectStorage(S3Storage):
             if found is None:
                 return
             if found[0].etag != etag:
-                raise ObjectChangedError(errno.ESTALE, "The object has changed meanwhile", name)
+                raise changed(name)
         with suppress(FileNotFoundError), self._boundary(name, condition):
-            self.client.delete_object(Bucket=self.bucket_name, Key=name, **condition)
+            self.client.delete_object(**self._at(name), **condition)
 
     def stale_uploads(self, prefix: str, before: datetime) -> Iterator[tuple[str, str]]:
         """Yield key and S3's id of each upload that was begun before, and has not ended."""
@@ -580,27 +598,24 @@ class ObjectStorage(S3Storage):
 
         The keys come encoded, as XML has no control characters; boto3 decodes objects' alone.
         """
-        marker: dict[str, Any] = {}
+        about: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
         while True:
             with self._boundary(prefix):
-                page = self.client.list_multipart_uploads(
-                    Bucket=self.bucket_name, Prefix=prefix, EncodingType="url", **marker
-                )
+                page = self.client.list_multipart_uploads(**about, EncodingType="url")
             decode = unquote_plus if page.get("EncodingType") == "url" else str
             for upload in page.get("Uploads", ()):
-                yield decode(upload["Key"]), upload["UploadId"], upload["Initiated"]
+                key = decode(upload["Key"]).removeprefix(self.location)
+                yield key, upload["UploadId"], upload["Initiated"]
             if not page.get("IsTruncated"):
                 return
-            marker = {
-                "KeyMarker": decode(page["NextKeyMarker"]),
-                "UploadIdMarker": page["NextUploadIdMarker"],
-            }
+            about["KeyMarker"] = decode(page["NextKeyMarker"])
+            about["UploadIdMarker"] = page["NextUploadIdMarker"]
 
     def cors_rules(self) -> Sequence[Any]:
         """Return the bucket's CORS rules, as S3 has them."""
         try:
             with self._boundary(self.bucket_name):
-                return self.client.get_bucket_cors(Bucket=self.bucket_name)["CORSRules"]
+                return self.client.get_bucket_cors(Bucket=self.objects.name)["CORSRules"]
         except FileNotFoundError:
             return []
 
@@ -612,38 +627,33 @@ class ObjectStorage(S3Storage):
         try:
             yield
         except ClientError as error:
-            self._refuse(key, condition, error)
-        except (NoConnectionError, HTTPClientError) as error:
-            endpoint = self.client.meta.endpoint_url
-            text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"
-            raise S3UnavailableError(errno.EHOSTUNREACH, text) from error
-        except BotoCoreError as error:
-            raise S3Error(errno.EIO, str(error), key) from error
+            raise refused(self._refusal(key, condition, error)) from error
+        except BotoCoreError as error:  # its text may tell the whole address
+            raise failed(self.client.meta.endpoint_url, key, error) from None
 
-    def _refuse(self, key: str, condition: Mapping[str, str], error: ClientError) -> NoReturn:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        code, operation = error.response["Error"]["Code"], error.operation_name
-        if status in {409, 412} and code in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            judged = str(error.response["Error"].get("Condition"))  # CopyObject has two
-            of_source = operation == "UploadPartCopy" or "copy-source" in judged.lower()
-            if condition is NEW and not of_source:
-                text = "There is an object of this key"
-                raise FileExistsError(errno.EEXIST, text, key) from error
-            raise ObjectChangedError(
-                errno.ESTALE, "The object has changed meanwhile", key
-            ) from error
-        if status == 404 and code in {"NoSuchKey", "NoSuchCORSConfiguration", "404"}:
-            text = f"There is no such object in the bucket {self.bucket_name}"
-            raise FileNotFoundError(errno.ENOENT, text, key) from error
-        if code == "InvalidObjectState":
-            raise S3Error(errno.EIO, reading.ARCHIVED, key) from error
-        if status == 403:
-            text = f"S3 refuses {operation} ({code}): allow it to the role of this process"
-            raise PermissionError(errno.EACCES, text, key) from error
-        if status in reading.TRANSIENT:
-            raise S3UnavailableError(errno.EAGAIN, f"S3 fails: {status} {code}") from error
-        text = f"S3 refuses {operation} in the bucket {self.bucket_name}: {status} {code}"
-        raise S3Error(errno.EIO, text, key) from error
+    def _refusal(self, key: str, condition: Mapping[str, str], error: ClientError) -> Refusal:
+        about, answer = error.response["Error"], error.response["ResponseMetadata"]
+        of_source = (  # a copy has a condition of its source too
+            error.operation_name == "UploadPartCopy"
+            or "copy-source" in str(about.get("Condition")).lower()
+        )
+        return Refusal(
+            operation=error.operation_name,
+            bucket=self.bucket_name,
+            key=key,
+            status=answer["HTTPStatusCode"],
+            code=about["Code"],
+            endpoint=self.client.meta.endpoint_url,
+            region=answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", ""),
+            makes_new=condition is NEW and not of_source,
+        )
+
+
+def _query_name(name: str) -> str:
+    """Return S3's name in the query for boto3's: ``ResponseContentType``, ``VersionId``."""
+    if name.startswith("Response"):
+        return re.sub("(?<=.)(?=[A-Z])", "-", name).lower()
+    return {"VersionId": "versionId", "PartNumber": "partNumber"}.get(name, name)
 
 
 def _length(content: "File[Any]") -> int:

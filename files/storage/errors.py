@@ -1,8 +1,24 @@
 """S3's errors as Python's own: what a caller of the storage catches.
 
 A missing object is FileNotFoundError, one that is there FileExistsError, a permission that lacks
-PermissionError; the rest are these. All of them are OSError.
+and credentials that S3 refuses PermissionError; the rest are these. All of them are OSError, and
+each names the object's key as its `filename`.
 """
+
+import errno
+from typing import NamedTuple
+
+from botocore.exceptions import (
+    BotoCoreError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 
 class S3Error(OSError):
@@ -14,4 +30,134 @@ class S3UnavailableError(S3Error):
 
 
 class ObjectChangedError(S3Error):
-    """The object was replaced or deleted while it was being read."""
+    """The object was replaced or deleted while it was being read or written."""
+
+
+class Refusal(NamedTuple):
+    """S3's refusal of a request; `code` is empty where the answer has no body, as with HEAD.
+
+    `operation` is S3's name of it, or the method of a GET or HEAD of an object. `makes_new` stands
+    for a write under the condition that there is no object.
+    """
+
+    operation: str
+    bucket: str
+    key: str
+    status: int
+    code: str
+    message: str = ""
+    endpoint: str = ""
+    region: str = ""
+    makes_new: bool = False
+
+
+TRANSIENT = {429, 500, 502, 503, 504}
+TRANSIENT_CODES = {"OperationAborted", "RequestTimeout", "SlowDown"}
+CONDITIONS = {"ConditionalRequestConflict", "PreconditionFailed"}
+MISSING = {"", "404", "NoSuchCORSConfiguration", "NoSuchKey", "NoSuchVersion"}
+NEW_CREDENTIALS = "get new ones, as by `aws sso login`, or see why the role gives none"
+
+# Codes that are about who asks, and not about the object, with what to do.
+ADVICE = {
+    "ExpiredToken": f"the temporary credentials have expired: {NEW_CREDENTIALS}",
+    "InvalidAccessKeyId": "S3 knows no such access key: check AWS_ACCESS_KEY_ID or the profile, and"
+    " that the key belongs to this endpoint",
+    "InvalidSecurity": f"the credentials are not valid: {NEW_CREDENTIALS}",
+    "InvalidToken": f"the session token is not valid: {NEW_CREDENTIALS}",
+    "NotSignedUp": "the account has not signed up for S3",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it by NTP",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key: check"
+    " AWS_SECRET_ACCESS_KEY or the profile, and that no proxy changes the request",
+    "TokenRefreshRequired": f"the session token must be renewed: {NEW_CREDENTIALS}",
+}
+
+# The permission that an operation needs, where it has not the operation's name.
+ACTIONS = {
+    "CompleteMultipartUpload": "s3:PutObject",
+    "CopyObject": "s3:PutObject, s3:GetObject and, for tags, s3:PutObjectTagging and"
+    " s3:GetObjectTagging",
+    "CreateMultipartUpload": "s3:PutObject",
+    "GetBucketCors": "s3:GetBucketCORS",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "UploadPart": "s3:PutObject",
+    "UploadPartCopy": "s3:PutObject and s3:GetObject",
+}
+READS = {"GET", "HEAD", "GetObject", "HeadObject"}
+NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+
+
+def refused(refusal: Refusal) -> OSError:
+    """Return Python's error for a refusal."""
+    status, code, key = refusal.status, refusal.code, refusal.key
+    if code in ADVICE:
+        text = f"S3 refuses the credentials ({code}): {ADVICE[code]}"
+        return PermissionError(errno.EACCES, text, key)
+    if status in {409, 412} and code in CONDITIONS:
+        return taken(key) if refusal.makes_new else changed(key)
+    if status == 404 and code in MISSING:
+        text = f"There is no such object in the bucket {refusal.bucket}"
+        return FileNotFoundError(errno.ENOENT, text, key)
+    if code == "InvalidObjectState":
+        return S3Error(errno.EIO, "The object is archived: restore it in S3 first", key)
+    if status == 403:
+        return PermissionError(errno.EACCES, _forbidden(refusal), key)
+    if status in TRANSIENT or code in TRANSIENT_CODES:
+        text = f"S3 fails at {refusal.endpoint}: {status} {code}".rstrip()
+        return S3UnavailableError(errno.EAGAIN, text, key)
+    return S3Error(errno.EIO, _other(refusal), key)
+
+
+def taken(key: str) -> FileExistsError:
+    """Return the error of a write that makes no object, as there is one."""
+    return FileExistsError(errno.EEXIST, "There is an object of this key", key)
+
+
+def changed(key: str, text: str = "The object has changed meanwhile") -> ObjectChangedError:
+    """Return the error of an object that is not the one that was meant."""
+    return ObjectChangedError(errno.ESTALE, text, key)
+
+
+def unreachable(endpoint: str, key: str, error: Exception) -> S3UnavailableError:
+    """Return the error of a request without an answer. It names of the address only the host."""
+    text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"
+    return S3UnavailableError(errno.EHOSTUNREACH, text, key)
+
+
+def failed(endpoint: str, key: str, error: BotoCoreError) -> Exception:
+    """Return Python's error for what botocore raises before or without an answer of S3."""
+    if isinstance(error, NO_CREDENTIALS):
+        text = f"There are no credentials for S3: {error}".rstrip(".")
+        return PermissionError(errno.EACCES, text, key)
+    if isinstance(error, ParamValidationError):
+        return ValueError(str(error))
+    if isinstance(error, NoConnectionError | HTTPClientError):
+        return unreachable(endpoint, key, error)
+    return S3Error(errno.EIO, str(error), key)
+
+
+def _forbidden(refusal: Refusal) -> str:
+    code = refusal.code if refusal.code not in {"", "403"} else "Forbidden"
+    if refusal.operation in READS:
+        return (
+            f"S3 refuses the object ({code}): allow s3:GetObject on it to the role of this process,"
+            f" and s3:ListBucket on the bucket {refusal.bucket}, without which S3 refuses a missing"
+            " object too"
+        )
+    action = ACTIONS.get(refusal.operation, f"s3:{refusal.operation}")
+    return f"S3 refuses {refusal.operation} ({code}): allow {action} to the role of this process"
+
+
+def _other(refusal: Refusal) -> str:
+    message = refusal.message
+    if refusal.region:
+        message = f"the bucket {refusal.bucket} is in {refusal.region}: set AWS_REGION"
+    text = f"S3 refuses {refusal.operation} in the bucket {refusal.bucket}:"
+    return f"{text} {refusal.status} {refusal.code} {message}".rstrip()

@@ -25,16 +25,17 @@ class MultipartUpload:
     A part is put or copied by its number, from 1 on; each method raises what boto3 raises.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
+    def __init__(self, client: "S3Client", Bucket: str, Key: str, upload_id: str) -> None:  # noqa: N803
+        """Take bucket and key by boto3's names of them."""
         self._client = client
         self.id = upload_id
-        self._target: Any = {"Bucket": bucket, "Key": key, "UploadId": upload_id}
+        self._target: Any = {"Bucket": Bucket, "Key": Key, "UploadId": upload_id}
 
     @classmethod
-    def begin(cls, client: "S3Client", bucket: str, key: str, **parameters: Any) -> Self:
-        """Begin an upload to the object `key`, with its type and metadata as `parameters`."""
-        upload = client.create_multipart_upload(Bucket=bucket, Key=key, **parameters)
-        return cls(client, bucket, key, upload["UploadId"])
+    def begin(cls, client: "S3Client", Bucket: str, Key: str, **parameters: Any) -> Self:  # noqa: N803
+        """Begin an upload to the object, with its type and metadata as `parameters`."""
+        upload = client.create_multipart_upload(Bucket=Bucket, Key=Key, **parameters)
+        return cls(client, Bucket, Key, upload["UploadId"])
 
     def put(self, number: int, data: bytes) -> "CompletedPartTypeDef":
         """Send a part: at least 5 MiB, but for the last one."""
@@ -42,13 +43,13 @@ class MultipartUpload:
         return {"PartNumber": number, "ETag": part["ETag"]}
 
     def copy(
-        self, number: int, source: str, etag: str, extent: tuple[int, int]
+        self, number: int, source: Any, etag: str, extent: tuple[int, int]
     ) -> "CompletedPartTypeDef":
-        """Copy first to last byte of another object of the bucket, if it still has that ETag."""
+        """Copy first to last byte of another object, if it still has that ETag."""
         part = self._client.upload_part_copy(
             **self._target,
             PartNumber=number,
-            CopySource={"Bucket": self._target["Bucket"], "Key": source},
+            CopySource=source,
             CopySourceIfMatch=etag,
             CopySourceRange=f"bytes={extent[0]}-{extent[1]}",
         )

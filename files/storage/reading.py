@@ -8,8 +8,6 @@ so that a command that reads one file starts faster.
 """
 
 import errno
-import hashlib
-import hmac
 import io
 import itertools
 import random
@@ -18,21 +16,32 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 
 import urllib3
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 
-from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.keys import MAX_KEY_LENGTH
+from files.storage.errors import (
+    TRANSIENT,
+    Refusal,
+    S3Error,
+    S3UnavailableError,
+    changed,
+    failed,
+    refused,
+    unreachable,
+)
 from files.storage.opening import parse_mode
 from project import aws
 
@@ -63,10 +72,14 @@ CONFIG = Config(
     max_pool_connections=POOL,
 )
 
+REPLACED = "The object changed while it was being read"
+NO_BUCKET = (
+    "The name of the bucket is missing: set APP_BUCKET_NAME in the environment, or bucket_name in"
+    " STORAGES."
+)
+
 CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
 
-ARCHIVED = "The object is archived: restore it in S3 first"
-TRANSIENT = {429, 500, 502, 503, 504}
 NETWORK_ERRORS = (urllib3.exceptions.HTTPError, OSError)
 
 
@@ -89,30 +102,35 @@ class Response:
 _lock = threading.RLock()
 
 
-def client() -> "S3Client":
-    """Return the process's one boto3 client. Raises ImproperlyConfigured."""
+def client(endpoint: str | None = None, region: str | None = None) -> "S3Client":
+    """Return the process's boto3 client for this place. Raises ImproperlyConfigured."""
     with _lock:
-        return _client()
+        return _client(endpoint or None, region or None)
 
 
 @cache
-def _client() -> "S3Client":
+def _client(endpoint: str | None, region: str | None) -> "S3Client":
     with _configuration_errors():
-        return cast("S3Client", aws.session().create_client("s3", config=CONFIG))
+        found = aws.session().create_client(
+            "s3", endpoint_url=endpoint, region_name=region, config=CONFIG
+        )
+        return cast("S3Client", found)
 
 
-def bucket(name: str) -> "Bucket":
+def bucket(
+    name: str, endpoint: str | None = None, region: str | None = None, location: str = ""
+) -> "Bucket":
     """Return the bucket to read from. Raises ImproperlyConfigured."""
+    if not name:
+        raise ImproperlyConfigured(NO_BUCKET)
     with _lock:
-        return _bucket(name)
+        return _bucket(name, endpoint or None, region or None, location)
 
 
 @cache
-def _bucket(name: str) -> "Bucket":
-    if not name:
-        raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
+def _bucket(name: str, endpoint: str | None, region: str | None, location: str) -> "Bucket":
     with _configuration_errors():
-        return Bucket(aws.session(), _client(), name)
+        return Bucket(aws.session(), _client(endpoint, region), name, location)
 
 
 @contextmanager
@@ -140,9 +158,15 @@ def _pool(session: "Session", origin: str) -> urllib3.HTTPConnectionPool:
 class Bucket:
     """One bucket, to read from. Safe to use from many threads."""
 
-    def __init__(self, session: "Session", client: "S3Client", name: str) -> None:
-        """`client` tells where the bucket is: botocore knows a dozen rules for that."""
+    def __init__(
+        self, session: "Session", client: "S3Client", name: str, location: str = ""
+    ) -> None:
+        """`client` tells where the bucket is: botocore knows a dozen rules for that.
+
+        `location` stands in front of every key.
+        """
         self.name = name
+        self._location = location
         example = urlsplit(
             client.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "x"})
         )
@@ -150,13 +174,23 @@ class Bucket:
         regional = urlsplit(client.meta.endpoint_url).netloc
         host = example.netloc.replace("s3.amazonaws.com", regional)
         self._origin = f"{example.scheme}://{host}"
-        default_port = {"http": ":80", "https": ":443"}[example.scheme]
-        self._host = host.removesuffix(default_port)
         self._path = example.path.removesuffix("x")
         credential = parse_qs(example.query)["X-Amz-Credential"][0]
         self._region = credential.split("/")[-3]
         self._credentials = cast("Credentials", session.get_credentials())
         self._http = _pool(session, self._origin)
+
+    def full_key(self, key: str) -> str:
+        """Return the key with the location. Raises S3Error where it is longer than S3's limit."""
+        full = self._location + key
+        if len(full.encode()) > MAX_KEY_LENGTH:
+            text = f"S3 keeps no key of more than {MAX_KEY_LENGTH} bytes, the location among them"
+            raise S3Error(errno.ENAMETOOLONG, text, key)
+        return full
+
+    def address(self, key: str) -> str:
+        """Return the URL of the object, unsigned."""
+        return f"{self._origin}{self._path}{quote(self.full_key(key), safe='/')}"
 
     def open(self, key: str, mode: str = "rb") -> "ObjectFile":
         """Return the object as a file. Makes no request: a missing one shows at the first read."""
@@ -174,36 +208,12 @@ class Bucket:
         """Return a URL that allows `method` on the object for `expires` seconds.
 
         `params` are query parameters such as ``response-content-type``; `headers`, with names in
-        small letters, must come with the request as they are. The rules are those of
-        "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
+        small letters, must come with the request as they are.
         """
         credentials = self._credentials.get_frozen_credentials()
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        scope = f"{now[:8]}/{self._region}/s3/aws4_request"
-        signed = {"host": self._host, **(headers or {})}
-        names = ";".join(sorted(signed))
-        query = {
-            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-            "X-Amz-Credential": f"{credentials.access_key}/{scope}",
-            "X-Amz-Date": now,
-            "X-Amz-Expires": str(expires),
-            "X-Amz-SignedHeaders": names,
-        }
-        if credentials.token:
-            query["X-Amz-Security-Token"] = credentials.token
-        if params:
-            query.update(params)
-        path = self._path + quote(key, safe="/")
-        encoded = "&".join(f"{name}={quote(query[name], safe='')}" for name in sorted(query))
-        lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
-        request = f"{method}\n{path}\n{encoded}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        signature = hmac.digest(
-            _signing_key(credentials.secret_key, now[:8], self._region),
-            f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}".encode(),
-            "sha256",
-        ).hex()
-        return f"{self._origin}{path}?{encoded}&X-Amz-Signature={signature}"
+        request = AWSRequest(method, self.address(key), headers, params=dict(params or {}))
+        S3SigV4QueryAuth(credentials, "s3", self._region, expires).add_auth(request)
+        return cast("str", request.url)
 
     def request(self, method: str, key: str, headers: Mapping[str, str] | None = None) -> Response:
         """Send one request and return its answer: 200, 206, 304, 412 or 416.
@@ -215,12 +225,13 @@ class Bucket:
         for attempt in itertools.count(1):
             try:
                 response = self._send(method, key, headers or {})
+            except S3Error:  # is an OSError too
+                raise
             except NETWORK_ERRORS as error:
                 if attempt == ATTEMPTS or time.monotonic() > end:
-                    text = f"S3 is out of reach at {self._origin} ({type(error).__name__})"
-                    raise S3UnavailableError(errno.EHOSTUNREACH, text) from None
+                    raise unreachable(self._origin, key, error) from None
             except BotoCoreError as error:
-                raise PermissionError(errno.EACCES, str(error)) from error
+                raise failed(self._origin, key, error) from None
             else:
                 if response.status in {200, 206, 304, 412, 416}:
                     return response
@@ -249,30 +260,25 @@ class Bucket:
         )
 
     def _refuse(self, method: str, key: str, response: Response) -> NoReturn:
-        """Raise what Python has for S3's refusal.
-
-        An answer to HEAD has no body and so no code: a 404 is taken for a missing object.
-        """
+        """Raise what Python has for S3's refusal."""
+        if method == "HEAD" and response.status in {400, 403}:
+            response = self._explained(key, response)
         code, message = _error_code(response)
-        if response.status == 404 and code in {"NoSuchKey", ""}:
-            text = f"There is no such object in the bucket {self.name}"
-            raise FileNotFoundError(errno.ENOENT, text, key)
-        if code == "InvalidObjectState":
-            raise S3Error(errno.EIO, ARCHIVED, key)
-        if response.status == 403:
-            text = (
-                f"S3 refuses the object ({code or 'Forbidden'}): allow s3:GetObject on it to the"
-                f" role of this process, and s3:ListBucket on the bucket {self.name}, without which"
-                " S3 refuses a missing object too"
-            )
-            raise PermissionError(errno.EACCES, text, key)
-        if response.status in TRANSIENT:
-            text = f"S3 fails at {self._origin}: {response.status} {code}".rstrip()
-            raise S3UnavailableError(errno.EAGAIN, text)
-        if region := response.headers.get("x-amz-bucket-region"):
-            message = f"the bucket {self.name} is in {region}: set AWS_REGION"
-        text = f"S3 refuses {method} in the bucket {self.name}: {response.status} {code} {message}"
-        raise S3Error(errno.EIO, text.rstrip())
+        region = response.headers.get("x-amz-bucket-region", "")
+        about = (response.status, code, message, self._origin, region)
+        raise refused(Refusal(method, self.name, key, *about))
+
+    def _explained(self, key: str, response: Response) -> Response:
+        """Return the answer to a GET where that is as the one to HEAD, which has no body."""
+        response.close()
+        try:
+            found = self._send("GET", key, {"Range": "bytes=0-0"})
+        except (*NETWORK_ERRORS, BotoCoreError):
+            return response
+        if found.status == response.status:
+            return found
+        found.close()
+        return response
 
 
 def _back_off(attempt: int) -> None:
@@ -289,14 +295,6 @@ def _error_code(response: Response) -> tuple[str, str]:
     finally:
         response.close()
     return root.findtext("Code") or "", root.findtext("Message") or ""
-
-
-@lru_cache(maxsize=8)
-def _signing_key(secret: str, date: str, region: str) -> bytes:
-    key = f"AWS4{secret}".encode()
-    for part in (date, region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
 
 
 class Body:
@@ -357,15 +355,11 @@ class Body:
         try:
             response = self._bucket.request("GET", self._key, wanted)
         except FileNotFoundError:
-            raise _changed(self._key) from None
+            raise changed(self._key, REPLACED) from None
         if response.status != 206 or _extent(response) != (self.position, self.stop, self.size):
             response.close()
-            raise _changed(self._key)
+            raise changed(self._key, REPLACED)
         self._response = response
-
-
-def _changed(key: str) -> ObjectChangedError:
-    return ObjectChangedError(errno.ESTALE, "The object changed while it was being read", key)
 
 
 def _extent(response: Response) -> tuple[int, int, int]:
@@ -466,7 +460,7 @@ class ObjectReader(io.RawIOBase):
         response = self._bucket.request("GET", self._key, headers)
         if response.status == 412:
             response.close()
-            raise _changed(self._key)
+            raise changed(self._key, REPLACED)
         if response.status == 416:  # an empty object has no range; RFC 9110 section 15.5.17
             response.close()
             self.size()
