@@ -11,15 +11,21 @@ def may_see_trash(user: Any) -> bool:
     return bool(user.has_perm("files.restore_file") or user.has_perm("files.purge_file"))
 
 
+def may_read_any(user: Any) -> bool:
+    """Return whether there may be content that the user may read.
+
+    That asks for `view_file` itself: Django's admin lets those view a row who may change it.
+    """
+    return bool(user.has_perm("files.view_file"))
+
+
 def may_read(user: Any, file: "File") -> bool:
     """Return whether the user may read the content of the file."""
-    return bool(
-        user.has_perm("files.view_file") and (file.deleted_at is None or may_see_trash(user))
-    )
+    return may_read_any(user) and (file.deleted_at is None or may_see_trash(user))
 
 
 def readable(user: Any, files: "FileQuerySet") -> "FileQuerySet":
     """Return those of the files whose content the user may read."""
-    if not user.has_perm("files.view_file"):
+    if not may_read_any(user):
         return files.none()
     return files if may_see_trash(user) else files.filter(deleted_at=None)

@@ -27,7 +27,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from files.delivery import content
-from files.delivery.headers import file_name
+from files.delivery.headers import CACHE_CONTROL, file_name
 from files.models import File
 from files.storage import CHUNK, Body, ObjectChangedError, S3UnavailableError
 
@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 LAST_YEAR = 2107  # of zip's dates, which begin in 1980
 MAX_SEGMENT = 255  # bytes, which file systems allow
+
+# The names' usual ends for HTTP's content codings (RFC 9110 section 8.4.1).
+PACKED = {"gzip": ".gz", "x-gzip": ".gz", "br": ".br", "zstd": ".zst", "compress": ".Z"}
 
 _EXTENSION = re.compile(r"(?<=.)\.\w{1,16}\Z", re.DOTALL)
 
@@ -61,7 +64,7 @@ def respond(
         headers={
             "Content-Type": "application/zip",
             "Content-Disposition": disposition or "attachment",
-            "Cache-Control": "private",
+            "Cache-Control": CACHE_CONTROL,
             "X-Content-Type-Options": "nosniff",
         },
     )
@@ -129,17 +132,18 @@ class _Archive:
             return
         file.mark_missing(False)
         try:
-            yield from self._content(file, file.storage.body(str(file), answer))
+            key = file.name + _ends(file.name, answer.headers.get("Content-Encoding", ""))
+            yield from self._content(file, key, file.storage.body(str(file), answer))
         except OSError as error:
-            logger.warning("File %s: %s", file.pk, error)
+            logger.warning("%s: %s", content.named(file), error)
             reason = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
             self._unread.append((file.name, reason))
         yield self.drain()
 
-    def _content(self, file: File, body: Body) -> Iterator[bytes]:
+    def _content(self, file: File, key: str, body: Body) -> Iterator[bytes]:
         """Yield all of the entry but its end."""
         date = _date(file.modified_at or file.created_at)
-        entry = zipfile.ZipInfo(self._names.give(file.name), date)
+        entry = zipfile.ZipInfo(self._names.give(key), date)
         zip64 = body.size > zipfile.ZIP64_LIMIT
         with closing(body), self.zip.open(entry, "w", force_zip64=zip64) as target:
             while data := body.read(CHUNK):
@@ -156,15 +160,26 @@ class _Archive:
             self.zip.writestr(entry, lines)
 
 
+def _ends(key: str, encoding: str) -> str:
+    """Return what a name lacks to say how its bytes are packed, such as `.gz`.
+
+    A zip has no Content-Encoding. The bytes go into it as they are stored, so that nothing about
+    them can fail once the answer has begun.
+    """
+    codings = [coding.strip().lower() for coding in encoding.split(",")]
+    ends = "".join(PACKED.get(coding, "") for coding in codings)
+    return "" if key.lower().endswith(ends) else ends
+
+
 def _reason(file: File, error: OSError) -> "_StrPromise":
     """Return why nothing of the file was read, as `respond` of a single file would answer."""
     if isinstance(error, FileNotFoundError):
         file.mark_missing(True)
         return content.MISSING
     if isinstance(error, S3UnavailableError):
-        logger.warning("%s", error)
+        logger.warning("%s: %s", content.named(file), error)
         return content.UNREACHABLE
-    logger.error("File %s: %s", file.pk, error)
+    logger.error("%s: %s", content.named(file), error)
     return content.REFUSED
 
 

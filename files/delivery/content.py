@@ -5,7 +5,6 @@ to S3 (`redirect`), or nginx in front (`accel`).
 """
 
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,10 +15,17 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.cache import get_conditional_response
-from django.utils.http import parse_etags, parse_http_date_safe, quote_etag
 from django.utils.translation import gettext_lazy as _
 
+from files.delivery.conditions import (
+    can_be_asked_by_client,
+    for_s3,
+    is_beyond,
+    is_conditional,
+    is_of,
+    judge,
+    one_range,
+)
 from files.delivery.headers import content_headers
 from files.models import File
 from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError
@@ -38,24 +44,86 @@ MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
 REFUSED = _("The content cannot be read; the log of the server says why.")
 
-_ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-\d{1,19})", re.ASCII | re.IGNORECASE)
+# The request that nginx is to send to S3, beside the method: headers of the answer to nginx.
+ACCEL_URL, ACCEL_RANGE, ACCEL_IF_MATCH = "X-Object-URL", "X-Object-Range", "X-Object-If-Match"
 
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
     """Answer GET or HEAD for the file's content, by the way that `APP_DELIVERY` names."""
     headers = content_headers(file, attachment="download" in request.GET)
+    way = {"redirect": _redirect, "accel": _accelerate}.get(settings.DELIVERY, _stream)
+    try:
+        return way(request, file, headers)
+    except FileNotFoundError:
+        file.mark_missing(True)
+        return _plain(404, MISSING)
+    except S3UnavailableError as error:
+        logger.warning("%s: %s", named(file), error)
+        response = _plain(503, UNREACHABLE)
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
+    except (PermissionError, S3Error) as error:
+        logger.error("%s: %s", named(file), error)
+        return _plain(502, REFUSED)
+
+
+def named(file: File) -> str:
+    """Return how the log names the file: by id and key, on one line whatever the key is."""
+    return f"File {file.pk} ({str(file)!r})"
+
+
+def _plain(status: int, text: "_StrPromise") -> HttpResponse:
+    return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
+
+
+# The three ways
+
+
+def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    """Send the client's request on to S3, without what S3 would not understand."""
+    conditions, wanted = for_s3(request.headers, file.etag), one_range(request)
     method = request.method or "GET"
-    if settings.DELIVERY == "redirect" and not _is_rewritten_by_clients(str(file)):
-        response: HttpResponseBase = HttpResponseRedirect(_presigned(file, method, headers))
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-    if settings.DELIVERY == "accel":
-        response = HttpResponse(headers=headers)
-        response.headers["X-Accel-Redirect"] = "/-/object"
-        response.headers["X-Object-URL"] = _presigned(file, method, headers)
-        return response
-    return _stream(request, file, headers)
+    answer = _ask(file, method, conditions | ({"Range": wanted} if wanted else {}))
+    if answer.status == 416:
+        answer.close()
+        return _beyond(request, file, headers)
+    if answer.status == 206 and not is_of(answer.headers, request.headers.get("If-Range")):
+        answer.close()
+        answer = _ask(file, method, conditions)
+    return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
+
+
+def _redirect(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    """Send the client to S3, or stream where S3 would answer in another way than this process."""
+    if _is_rewritten_by_clients(str(file)) or not can_be_asked_by_client(request, file.size):
+        return _stream(request, file, headers)
+    response = HttpResponseRedirect(_presigned(file, request.method or "GET", headers))
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    """Tell nginx what to fetch; conditions are judged here first, by a HEAD request to S3.
+
+    What was judged is fetched if it still has the same ETag, so that no two versions are mixed.
+    """
+    wanted, etag = one_range(request), ""
+    if is_beyond(wanted, file.size):
+        return _stream(request, file, headers)
+    if is_conditional(request):
+        told = _ask(file, "HEAD", for_s3(request.headers, file.etag))
+        if refusal := _refusal(request, file, told, headers):
+            return refusal
+        told.close()
+        etag = told.headers.get("ETag", "")
+        wanted = wanted if is_of(told.headers, request.headers.get("If-Range")) else ""
+    response = HttpResponse(headers=headers)
+    response.headers["X-Accel-Redirect"] = "/-/object"
+    response.headers[ACCEL_URL] = _presigned(file, request.method or "GET", headers)
+    response.headers[ACCEL_RANGE] = wanted
+    response.headers[ACCEL_IF_MATCH] = etag
+    return response
 
 
 def _is_rewritten_by_clients(key: str) -> bool:
@@ -69,118 +137,64 @@ def _presigned(file: File, method: str, headers: Mapping[str, str]) -> str:
         str(file),
         expires=PRESIGNED_FOR,
         params={
-            "response-cache-control": "private",
+            "response-cache-control": headers["Cache-Control"],
             "response-content-disposition": headers["Content-Disposition"],
             "response-content-type": headers["Content-Type"],
         },
     )
 
 
-def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
-    try:
-        answer = _ask(request, file)
-    except FileNotFoundError:
-        file.mark_missing(True)
-        return _plain(404, MISSING)
-    except S3UnavailableError as error:
-        logger.warning("%s", error)
-        response = _plain(503, UNREACHABLE)
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
-    except (PermissionError, S3Error) as error:
-        logger.error("File %s: %s", file.pk, error)
-        return _plain(502, REFUSED)
+def _ask(file: File, method: str, headers: Mapping[str, str]) -> Response:
+    """Return S3's answer; the object is there, unless FileNotFoundError is raised."""
+    answer = file.storage.request(method, str(file), headers)
     file.mark_missing(False)
-    return _relay(request, file, answer, headers)
+    return answer
 
 
-def _plain(status: int, text: "_StrPromise") -> HttpResponse:
-    return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
+# Answers
 
 
-def _ask(request: HttpRequest, file: File) -> Response:
-    """Send the client's request on to S3, without what S3 would not understand."""
-    storage, key, method = file.storage, str(file), request.method or "GET"
-    conditions = _conditions(request.headers, file.etag)
-    wanted = request.headers.get("Range", "").strip()
-    found = _ONE_RANGE.fullmatch(wanted)
-    if not found or (found[2] and int(found[2]) < int(found[1])):
-        return storage.request(method, key, conditions)  # RFC 9110 section 14.2: ignored
-    answer = storage.request(method, key, {**conditions, "Range": wanted})
-    validator = request.headers.get("If-Range")
-    if answer.status not in {206, 416} or validator is None or _is_of(answer, validator):
-        return answer
-    answer.close()
-    whole = storage.request(method, key, conditions)
-    if answer.status == 416 and _is_of(whole, validator):
-        whole.close()
-        return answer
-    return whole
-
-
-def _is_of(answer: Response, validator: str) -> bool:
-    """Compare strongly (RFC 9110 section 13.1.5): a weak ETag never matches, a date exactly."""
-    return validator.strip() in {answer.headers.get("ETag"), answer.headers.get("Last-Modified")}
-
-
-def _conditions(headers: Mapping[str, str], etag: str) -> dict[str, str]:
-    """Return the conditions that S3 can judge, by the precedence of RFC 9110 section 13.2.2.
-
-    S3 knows one ETag at a time. Of a list it gets the row's, or the first; `_relay` judges again.
-    """
-    conditions = {}
-    if none_match := headers.get("If-None-Match"):
-        tags = [tag.removeprefix("W/") for tag in parse_etags(none_match)]
-        if tags and tags != ["*"]:
-            conditions["If-None-Match"] = etag if etag in tags else tags[0]
-    elif _is_date(since := headers.get("If-Modified-Since", "")):
-        conditions["If-Modified-Since"] = since
-    if match := headers.get("If-Match"):
-        tags = parse_etags(match)
-        if len(tags) == 1 and tags != ["*"]:
-            conditions["If-Match"] = tags[0]
-    elif _is_date(since := headers.get("If-Unmodified-Since", "")):
-        conditions["If-Unmodified-Since"] = since
-    return conditions
-
-
-def _is_date(text: str) -> bool:
-    return parse_http_date_safe(text) is not None
-
-
-def _relay(
+def _refusal(
     request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
-) -> HttpResponseBase:
-    """Turn S3's answer into ours."""
-    for name in ("ETag", "Last-Modified"):
-        if value := answer.headers.get(name):
-            headers[name] = value
-    headers["Accept-Ranges"] = "bytes"
-    if answer.status == 304 and "ETag" not in headers:  # as RFC 9110 section 15.4.5 demands
-        headers["ETag"] = _conditions(request.headers, file.etag).get("If-None-Match", file.etag)
-    if answer.status in {200, 206}:
-        judged = get_conditional_response(
-            request,
-            etag=quote_etag(headers["ETag"]) if "ETag" in headers else None,
-            last_modified=parse_http_date_safe(headers.get("Last-Modified", "")),
-            response=HttpResponse(headers=headers),
-        )
-        if judged is not None and judged.status_code == 304:
-            answer.close()
-            return _not_modified(request, headers)
-        if judged is not None and judged.status_code == 412:
-            answer.close()
-            return judged
-        return _content(request, file, answer, headers)
-    if answer.status == 304:
-        answer.close()
-        return _not_modified(request, headers)
-    size = _size_beyond(answer, file) if answer.status == 416 else None
+) -> HttpResponseBase | None:
+    """Return the answer where the client's conditions forbid the content, and otherwise None."""
+    status = answer.status
+    if status in {200, 206}:
+        status = judge(request, answer.headers)
+    if status == 200:
+        return None
     answer.close()
-    del headers["Content-Type"], headers["Content-Disposition"]
-    response = HttpResponse(status=answer.status, headers=headers)
-    if size is not None:
-        response.headers["Content-Range"] = f"bytes */{size}"
+    told = _validators(answer)
+    if status == 304:  # its ETag is not optional: RFC 9110 section 15.4.5
+        told.setdefault("ETag", for_s3(request.headers, file.etag).get("If-None-Match", file.etag))
+        return _not_modified(request, headers | told)
+    return _without_content(status, headers | told)
+
+
+def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
+    """Answer to a range without a byte, which counts after the conditions and If-Range."""
+    conditions = for_s3(request.headers, file.etag)
+    told = _ask(file, "HEAD", conditions)
+    if refusal := _refusal(request, file, told, headers):
+        return refusal
+    told.close()
+    if not is_of(told.headers, request.headers.get("If-Range")):
+        answer = _ask(file, "GET", conditions)
+        return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
+    response = _without_content(416, headers | _validators(told))
+    response.headers["Content-Range"] = f"bytes */{told.headers['Content-Length']}"
+    return response
+
+
+def _validators(answer: Response) -> dict[str, str]:
+    names = ("ETag", "Last-Modified")
+    found = {name: answer.headers[name] for name in names if answer.headers.get(name)}
+    return found | {"Accept-Ranges": "bytes"}
+
+
+def _without_content(status: int, headers: dict[str, str]) -> HttpResponse:
+    response = HttpResponse(status=status, headers=headers)
+    del response.headers["Content-Type"], response.headers["Content-Disposition"]
     return response
 
 
@@ -201,18 +215,12 @@ async def _no_pieces() -> AsyncIterator[bytes]:
     yield b""  # which makes it a generator
 
 
-def _size_beyond(answer: Response, file: File) -> int:
-    """Return the size of an object whose range cannot be served (RFC 9110 section 15.5.17)."""
-    told = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(told) if told.isdigit() else file.storage.size(str(file))
-
-
 def _content(
     request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
 ) -> HttpResponseBase:
-    headers["Content-Length"] = answer.headers["Content-Length"]
-    if answer.status == 206:
-        headers["Content-Range"] = answer.headers["Content-Range"]
+    names = ("Content-Length", "Content-Encoding", "Content-Range")
+    told = {name: answer.headers[name] for name in names if name in answer.headers}
+    headers = headers | _validators(answer) | told
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)

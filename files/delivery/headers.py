@@ -34,6 +34,9 @@ INLINE = frozenset(
     ]
 )
 
+# A browser asks at each view: the content may have been replaced, the permission taken away.
+CACHE_CONTROL = "private, no-cache"
+
 POLICY = "default-src 'none'; sandbox"
 # A browser's own player asks for the sound again, which a sandbox would forbid as another origin.
 MEDIA_POLICY = "default-src 'none'; media-src 'self'"
@@ -51,7 +54,7 @@ def content_headers(file: File, *, attachment: bool = False) -> dict[str, str]:
     return {
         "Content-Type": sent,
         "Content-Disposition": disposition or "inline",
-        "Cache-Control": "private",
+        "Cache-Control": CACHE_CONTROL,
         "Content-Security-Policy": MEDIA_POLICY if is_media else POLICY,
         "X-Content-Type-Options": "nosniff",
     }
