@@ -129,7 +129,7 @@ if DELIVERY not in {"stream", "redirect", "accel"}:
 # Django
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # project.urls discovers: commands need none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

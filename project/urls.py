@@ -5,6 +5,7 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "Files"
 admin.site.index_title = "Catalogue"
 

@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from storages.backends.s3 import S3Storage
 
+from files.checks import bucket_takes_uploads
+from files.models import File
 from files.storage import ObjectStorage, S3Error
 from files.storage.options import FIXED
 from tests.test_storage import KEYS, listed, open_uploads
@@ -117,6 +119,31 @@ def test_reads_and_writes_go_to_the_bucket_of_the_storage(storage):
     assert (other.open("a").read(), listed(storage)) == (b"text", [])
     other.delete("a")
     other.client.delete_bucket(Bucket="other-bucket-here")
+
+
+@pytest.fixture
+def elsewhere(settings):
+    """Put another bucket into STORAGES."""
+    other = ObjectStorage(bucket_name="the-other-bucket")
+    other.client.create_bucket(
+        Bucket="the-other-bucket",
+        CreateBucketConfiguration={"LocationConstraint": other.client.meta.region_name},
+    )
+    backend = {"BACKEND": "files.storage.ObjectStorage"}
+    options = {"bucket_name": "the-other-bucket", "location": "in/"}
+    settings.STORAGES = {**settings.STORAGES, "default": {**backend, "OPTIONS": options}}
+    yield other
+    for key, _ in list(other.list()):
+        other.delete(key)
+    other.client.delete_bucket(Bucket="the-other-bucket")
+
+
+def test_files_are_where_the_storage_is(storage, elsewhere, viewer):
+    file = File.objects.create(object_key=ContentFile(b"text", name="a.txt"))
+    assert [key for key, stat in elsewhere.list()] == ["in/a.txt"]
+    assert (file.read_text(), file.size) == ("text", 4)
+    assert b"".join(viewer.get(f"/files/{file.pk}/")) == b"text"
+    assert "CORS of the bucket" in bucket_takes_uploads(None)[0].msg
 
 
 def test_storages_of_one_place_share_their_client(storage):

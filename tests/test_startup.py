@@ -5,9 +5,11 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 from django.conf import settings
+from django.contrib import admin
 
 from files.models import File
 from project import aws
@@ -201,6 +203,17 @@ def test_a_value_that_makes_no_sense_is_refused(name, value):
     line = fails(["check"], {name: value})
     assert name in line
     assert repr(value) in line
+
+
+def test_a_command_does_not_load_the_pages_of_the_admin():
+    code = "import sys; print({name for name in sys.modules if name.startswith('files.admin')})"
+    assert manage("shell", "-v0", "--no-imports", "-c", code).stdout == b"set()\n"
+
+
+def test_the_pages_of_the_admin_pass_their_checks():
+    import_module(settings.ROOT_URLCONF)  # which finds them
+    assert admin.site.is_registered(File)
+    assert admin.site.check(None) == []
 
 
 def test_the_variables_are_the_ones_that_the_test_run_set():

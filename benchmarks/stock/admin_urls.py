@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from files.models import File
 
+admin.autodiscover()
 site = admin.AdminSite("stock")
 
 
