@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import random
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from files import operations
 from files.models import File
-from files.uploads import steps
+from files.uploads import json_views, steps
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +62,18 @@ def send(client, plan, data=DATA):
 def open_uploads(storage):
     found = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
     return [upload["Key"] for upload in found.get("Uploads", ())]
+
+
+@pytest.fixture
+def ticket(admin_client, storage):
+    return begin(admin_client).json()["ticket"]
+
+
+class BrokenStream(io.BytesIO):
+    """A body whose connection breaks."""
+
+    def read(self, *arguments):
+        raise OSError("reset")
 
 
 def history():
@@ -374,6 +387,27 @@ def test_no_request_is_an_error_of_the_server(admin_client, storage, asked):
     response = ask(admin_client, "begin", **asked)
     assert response.status_code in {200, 400, 409}
     assert response.json()
+
+
+@given(
+    st.sampled_from(["sign", "finish"]),
+    st.dictionaries(st.sampled_from(["number", "digest", "digests"]), JSON),
+)
+@hypothesis.settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_part_is_an_error_of_the_server(admin_client, ticket, step, asked):
+    response = ask(admin_client, step, ticket=ticket, **asked)
+    assert response.status_code in {200, 400} or response.json()["message"].startswith("S3 has 0")
+
+
+def test_a_request_that_breaks_off_is_refused_in_a_sentence(rf, admin_user):
+    request = rf.post("/", b"{", content_type="application/json", CONTENT_LENGTH=10)
+    request._stream = BrokenStream()
+    request.user = admin_user
+    response = json_views(lambda request, stored: {})["begin"](request)
+    message = json.loads(response.content)["message"]
+    assert (response.status_code, message) == (400, "The request broke off.")
 
 
 def test_a_mistake_of_ours_is_an_error_of_the_server(admin_client, storage, monkeypatch):

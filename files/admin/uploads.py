@@ -23,7 +23,7 @@ def urls(model_admin: "FileAdmin") -> list[Any]:
         _log(model_admin, request, stored)
         return {"key": visible(str(stored.file)), "url": file_url(stored.file)}
 
-    views = uploads.views(describe)
+    views = uploads.json_views(describe)
     return [
         path(
             f"upload/{name}/",

@@ -5,6 +5,6 @@ Knows no admin, and no address of its own.
 
 from files.uploads.requests import Upload, validate_content_type
 from files.uploads.steps import Stored, validate_free_key
-from files.uploads.views import views
+from files.uploads.views import json_views
 
-__all__ = ["Stored", "Upload", "validate_content_type", "validate_free_key", "views"]
+__all__ = ["Stored", "Upload", "json_views", "validate_content_type", "validate_free_key"]

@@ -160,7 +160,7 @@ class Whole(NamedTuple):
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        """Raises ValidationError."""
+        """Return the request of these fields. Raises ValidationError."""
         key = fields.key("key")
         content = Upload(fields.content("content"), key)
         return cls(key, content, fields.flag("replace", default=False))
@@ -177,7 +177,7 @@ class Begin(NamedTuple):
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        """Raises ValidationError."""
+        """Return the request of these fields. Raises ValidationError."""
         key, size, content_type = fields.key("key"), fields.size("size"), fields.text("type")
         validate_content_type(content_type)
         direct = fields.flag("direct", default=True)
@@ -194,7 +194,7 @@ class Sign(NamedTuple):
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        """Raises ValidationError."""
+        """Return the request of these fields. Raises ValidationError."""
         return cls(Ticket.parse(fields), fields.part_number("number"), fields.digest("digest"))
 
     @property
@@ -210,7 +210,7 @@ class Finish(NamedTuple):
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
-        """Raises ValidationError."""
+        """Return the request of these fields. Raises ValidationError."""
         return cls(Ticket.parse(fields), fields.digests("digests"))
 
     @property

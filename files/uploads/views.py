@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 View = Callable[[HttpRequest], JsonResponse]
 
 
-def views(describe: Callable[[HttpRequest, Stored], dict[str, Any]]) -> dict[str, View]:
+def json_views(describe: Callable[[HttpRequest, Stored], dict[str, Any]]) -> dict[str, View]:
     """Return the view of each step, which answers in JSON.
 
     `describe` is called for each file that has been sent, and returns what to answer of it.
