@@ -29,7 +29,7 @@ from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.preview import preview
 from files.errors import reason
-from files.keys import folder_of, visible
+from files.keys import folder_of, name_of, visible
 from files.models import File
 
 _ID = re.compile(r"\d{1,18}", re.ASCII)
@@ -170,7 +170,7 @@ class FileAdmin(FileChanges):
         if obj is not None:
             folder = folder_of(obj.name)
             context |= {
-                "title": visible(obj.name.removeprefix(folder)) or gettext("(no name)"),
+                "title": visible(name_of(obj.name)) or gettext("(no name)"),
                 "subtitle": None,
                 "breadcrumbs": breadcrumbs(folder, list_url),
                 "preview": preview(obj),
@@ -234,11 +234,9 @@ class FileAdmin(FileChanges):
             raise
 
     def delete_model(self, request: HttpRequest, obj: File) -> None:
-        pk = obj.pk
         try:
             super().delete_model(request, obj)
         except OSError as error:
-            obj.pk = pk
             log_error(obj, error)
             raise
 
@@ -255,11 +253,6 @@ class FileAdmin(FileChanges):
         if not isinstance(queryset, QuerySet):
             return super().log_deletions(request, queryset)
         return None
-
-    def log_deletion_of(self, request: HttpRequest, file: File) -> None:
-        """Log the deletion of one of several."""
-        one: Any = [file]
-        super().log_deletions(request, one)
 
     def _reporting(
         self, view: Callable[..., HttpResponseBase], request: HttpRequest, *args: Any, **kwargs: Any
