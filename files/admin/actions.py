@@ -1,7 +1,7 @@
 """What is done with several files: a zip, moves, the trash, deletion."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
@@ -13,18 +13,16 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from files.admin.changes import FileChanges
 from files.admin.forms import MoveForm, typeable
 from files.delivery import archive
 from files.keys import folder_name, name_of, visible
 from files.models import File
 
-if TYPE_CHECKING:
-    from files.admin.files import FileAdmin
-
 
 @admin.action(description=_("Download as a zip"), permissions=["download"])
 def download(
-    model_admin: "FileAdmin", request: HttpRequest, queryset: QuerySet[File]
+    model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
 ) -> HttpResponseBase:
     """Answer with the contents, named from the folder shown."""
     folder = request.GET.get("folder", "")
@@ -34,7 +32,7 @@ def download(
 
 @admin.action(description=_("Move to another folder"), permissions=["move"])
 def move(
-    model_admin: "FileAdmin", request: HttpRequest, queryset: QuerySet[File]
+    model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
 ) -> HttpResponseBase | None:
     """Ask for the folder, then rename."""
     form = MoveForm(
@@ -55,19 +53,19 @@ def move(
 
 
 @admin.action(description=_("Move to trash"), permissions=["trash"])
-def trash(model_admin: "FileAdmin", request: HttpRequest, queryset: QuerySet[File]) -> None:
+def trash(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Put each into the trash."""
     _each(model_admin, request, queryset, File.trash, _trashed)
 
 
 @admin.action(description=_("Restore"), permissions=["restore"])
-def restore(model_admin: "FileAdmin", request: HttpRequest, queryset: QuerySet[File]) -> None:
+def restore(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Take each out of the trash."""
     _each(model_admin, request, queryset, File.restore, _restored)
 
 
 def delete_each(
-    model_admin: "FileAdmin", request: HttpRequest, queryset: QuerySet[File]
+    model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
 ) -> tuple[Exception, File] | None:
     """Delete for good what S3 deletes; report the others, and return the last of them."""
     failed: list[tuple[Exception, File]] = []
@@ -82,7 +80,7 @@ def delete_each(
 
 
 def _each(
-    model_admin: "FileAdmin",
+    model_admin: FileChanges,
     request: HttpRequest,
     files: QuerySet[File],
     change: Callable[[File], Any],

@@ -91,6 +91,16 @@ class FileChanges(FilePermissions):
             self._note_change(request, file, gettext("Restored from the trash."))
         return HttpResponseRedirect(self._url_after(request, file))
 
+    def delete_file(self, request: HttpRequest, file: File) -> None:
+        """Delete the file for good, and log it when that is done. Raises what `delete` raises."""
+        pk = file.pk
+        try:
+            file.delete()
+        finally:
+            file.pk = pk
+        one: Any = [file]
+        super().log_deletions(request, one)
+
     def report(self, request: HttpRequest, error: Exception, file: File) -> None:
         """Log what S3 did not do with the file, and show it on the next page."""
         log_error(file, error)

@@ -30,7 +30,7 @@ from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.preview import preview
 from files.errors import reason
-from files.keys import folder_of, visible
+from files.keys import folder_of, name_of, visible
 from files.models import File
 
 _ID = re.compile(r"\d{1,18}", re.ASCII)
@@ -171,7 +171,7 @@ class FileAdmin(FileChanges):
         if obj is not None:
             folder = folder_of(obj.name)
             context |= {
-                "title": visible(obj.name.removeprefix(folder)) or gettext("(no name)"),
+                "title": visible(name_of(obj.name)) or gettext("(no name)"),
                 "subtitle": None,
                 "breadcrumbs": breadcrumbs(folder, list_url),
                 "preview": preview(obj),
@@ -252,16 +252,6 @@ class FileAdmin(FileChanges):
             error, file = failed
             log_error(file, error)
             raise error
-
-    def delete_file(self, request: HttpRequest, file: File) -> None:
-        """Delete the file for good, and log it when that is done. Raises what `delete` raises."""
-        pk = file.pk
-        try:
-            file.delete()
-        finally:
-            file.pk = pk
-        one: Any = [file]
-        super().log_deletions(request, one)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Leave the log to `delete_file`, which knows what has been deleted."""

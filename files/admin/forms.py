@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from files.errors import reason
-from files.keys import as_folder, validate_object_key
+from files.keys import as_folder, validate_new_key
 from files.models import File
 from files.uploads import Upload, validate_content_type, validate_free_key
 
@@ -73,7 +73,7 @@ class UploadForm(forms.ModelForm):
 class RenameForm(forms.Form):
     """Another key for a file."""
 
-    key = KeyField(label=_("Key"), validators=[validate_object_key])
+    key = KeyField(label=_("Key"), validators=[validate_new_key])
 
 
 class ReplaceForm(forms.Form):

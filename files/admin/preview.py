@@ -67,7 +67,7 @@ def preview(file: File) -> SafeString:
     It needs the styles `files/preview.css`.
     """
     try:
-        shown = _look(file)
+        shown = _context(file)
     except FileNotFoundError:
         file.mark_missing(True)
         shown = {"notice": _("The object is missing from the bucket.")}
@@ -78,7 +78,7 @@ def preview(file: File) -> SafeString:
     return render_to_string("files/preview.html", {"file": file, "label": label, **shown})
 
 
-def _look(file: File) -> dict[str, Any]:
+def _context(file: File) -> dict[str, Any]:
     """Return what the template shows. Raises what a read of S3 raises."""
     kind = delivery.content_type(file).partition(";")[0].lower()
     if kind in delivery.INLINE and kind != "text/plain":

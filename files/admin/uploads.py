@@ -1,22 +1,19 @@
 """Uploads on the list of files: their addresses, their log, and what the script needs to know."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import path, reverse
 from django.utils.translation import gettext
 
 from files import uploads
-from files.admin.changes import REPLACED, file_url
+from files.admin.changes import REPLACED, FileChanges, file_url
 from files.keys import visible
-
-if TYPE_CHECKING:
-    from files.admin.files import FileAdmin
 
 STEPS = ["whole", "begin", "sign", "finish", "abort"]
 
 
-def urls(model_admin: "FileAdmin") -> list[Any]:
+def urls(model_admin: FileChanges) -> list[Any]:
     """Return the routes that the script asks, for the staff."""
 
     def describe(request: HttpRequest, stored: uploads.Stored) -> dict[str, Any]:
@@ -34,7 +31,7 @@ def urls(model_admin: "FileAdmin") -> list[Any]:
     ]
 
 
-def _log(model_admin: "FileAdmin", request: HttpRequest, stored: uploads.Stored) -> None:
+def _log(model_admin: FileChanges, request: HttpRequest, stored: uploads.Stored) -> None:
     if stored.action == "added":
         model_admin.log_addition(request, stored.file, [{"added": {}}])
     elif stored.action == "replaced":

@@ -11,7 +11,7 @@ from django.core.files.base import File as Content
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext
 
-from files.keys import validate_object_key
+from files.keys import validate_new_key
 from files.storage import MAX_PARTS, MAX_TYPE_LENGTH
 
 MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
@@ -58,7 +58,7 @@ class Fields:
     def key(self, name: str) -> str:
         """Return an object's key."""
         key = self.text(name)
-        validate_object_key(key)
+        validate_new_key(key)
         return key
 
     def digest(self, name: str) -> str:
@@ -140,13 +140,15 @@ class Ticket(NamedTuple):
 
     def sign(self) -> str:
         """Return it as text that only this application can have written."""
-        return signing.dumps(self, salt="files.uploads")
+        return signing.dumps(self, salt="files.uploads.ticket")
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Return the ticket of a request. Raises ValidationError for what is none, or too old."""
         try:
-            return cls(*signing.loads(fields.text("ticket"), salt="files.uploads", max_age=MAX_AGE))
+            return cls(
+                *signing.loads(fields.text("ticket"), salt="files.uploads.ticket", max_age=MAX_AGE)
+            )
         except (signing.BadSignature, UnicodeError):
             raise ValidationError(gettext("This upload is too old: begin again.")) from None
 

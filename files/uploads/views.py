@@ -11,7 +11,6 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from files.errors import reason
-from files.storage import ObjectChangedError
 from files.uploads import steps
 from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Whole
 from files.uploads.steps import Stored
@@ -49,8 +48,6 @@ def _view(read: Any, kind: Any, step: Any, describe: Any) -> View:
             return _refuse(request.user, error)
         except FileExistsError as error:
             return _refusal(409, reason(error), taken=True)
-        except ObjectChangedError as error:
-            return _refusal(409, reason(error))
         except OSError as error:
             logger.error("Upload of %r: %s", asked.key, error)
             return _refusal(502, reason(error))
