@@ -15,6 +15,7 @@ from files.keys import validate_new_key
 from files.storage import MAX_PARTS, MAX_TYPE_LENGTH
 
 MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
+SALT = "files.uploads.ticket"
 MAX_SIZE = MAX_PARTS * 5 * 2**30  # bytes: a part has at most 5 GiB
 
 _HEADER_VALUE = re.compile(r"[ -~]*")  # RFC 9110 section 5.5, without what is deprecated there
@@ -140,15 +141,13 @@ class Ticket(NamedTuple):
 
     def sign(self) -> str:
         """Return it as text that only this application can have written."""
-        return signing.dumps(self, salt="files.uploads.ticket")
+        return signing.dumps(self, salt=SALT)
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Return the ticket of a request. Raises ValidationError for what is none, or too old."""
         try:
-            return cls(
-                *signing.loads(fields.text("ticket"), salt="files.uploads.ticket", max_age=MAX_AGE)
-            )
+            return cls(*signing.loads(fields.text("ticket"), salt=SALT, max_age=MAX_AGE))
         except (signing.BadSignature, UnicodeError):
             raise ValidationError(gettext("This upload is too old: begin again.")) from None
 
