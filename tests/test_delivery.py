@@ -475,10 +475,10 @@ def test_redirect_leads_to_the_object_with_type_and_disposition(make_file, viewe
 
 
 @pytest.mark.usefixtures("redirecting")
-def test_redirect_of_head_leads_to_what_answers_head(make_file, viewer):
+def test_redirect_answers_head_itself(make_file, viewer):
+    """There are no bytes to carry, and not each S3 server tells HEAD the type of the URL."""
     response = viewer.head(f"/files/{make_file(data=b'text').pk}/")
-    answer = urllib3.request("HEAD", response.headers["Location"])
-    assert (answer.status, answer.headers["Content-Length"]) == (200, "4")
+    assert (response.status_code, response.headers["Content-Length"]) == (200, "4")
 
 
 @pytest.mark.usefixtures("redirecting")
@@ -654,7 +654,8 @@ def test_nginx_answers_416_where_the_row_has_an_old_size(make_file, viewer, ngin
     File.objects.update(size=10 * len(DATA))
     headers = {"Range": f"bytes={len(DATA)}-"} | cookie(viewer)
     answer = urllib3.request("GET", f"{nginx()}/files/{file.pk}/", headers=headers)
-    assert (answer.status, answer.data) == (416, b"")
+    assert answer.status == 416
+    assert b"<Error>" not in answer.data
 
 
 # The same answers in all three ways, of each S3 server
