@@ -29,6 +29,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.faults: list[tuple[str, int] | None] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.headers: dict[str, str] = {}  # sent in place of S3's own
         self.on_call: Callable[[], object] = lambda: None
         self.host = f"127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
@@ -59,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"connection", "date", "server", "transfer-encoding"}:
-                self.send_header(name, value)
+                self.send_header(name, self.server.headers.get(name.title(), value))
         self.end_headers()
         self.close_connection = True
         if not kind:

@@ -130,10 +130,27 @@ def test_an_archive_is_saved_and_never_run_by_a_browser():
     assert dict(response.headers) == {
         "Content-Type": "application/zip",
         "Content-Disposition": "attachment; filename*=utf-8''a%22b__X-Evil%3A%20%C3%BC.zip",
-        "Cache-Control": "private",
+        "Cache-Control": "private, no-cache",
         "X-Content-Type-Options": "nosniff",
     }
     assert respond([]).headers["Content-Disposition"] == 'attachment; filename="files.zip"'
+
+
+def test_an_entry_of_packed_bytes_says_so(make_file):
+    files = [
+        make_file("a.css", b"1", ContentEncoding="gzip"),
+        make_file("b.svg", b"2", ContentEncoding="br"),
+        make_file("c.css.gz", b"3", ContentEncoding="gzip"),
+        make_file("d.tar.gz", b"4"),
+        make_file("e.txt", b"5", ContentEncoding="identity"),
+    ]
+    assert read(files) == {
+        "a.css.gz": b"1",
+        "b.svg.br": b"2",
+        "c.css.gz": b"3",
+        "d.tar.gz": b"4",
+        "e.txt": b"5",
+    }
 
 
 def test_an_archive_of_nothing_is_one():

@@ -1,8 +1,10 @@
 """`GET /files/<id>/`, in this process; test_delivery.py asks over HTTP."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.test import Client
 
+from files import access
 from files.models import File
 from tests.conftest import closing
 
@@ -32,7 +34,7 @@ def test_the_content_comes_with_its_headers(make_file, viewer):
 
 EXPECTED = {
     "Accept-Ranges": "bytes",
-    "Cache-Control": "private",
+    "Cache-Control": "private, no-cache",
     "Content-Disposition": "inline; filename*=utf-8''%C3%BC.txt",
     "Content-Length": "",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -74,16 +76,50 @@ def test_a_type_that_is_none_is_sent_as_bytes(make_file, viewer):
     assert found["Content-Type"] == "application/octet-stream"
 
 
-def test_nobody_is_sent_to_the_login(make_file, client):
-    response = client.get(f"/files/{make_file().pk}/")
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_a_browser_without_a_session_is_sent_to_the_login(make_file, client):
+    response = client.get(f"/files/{make_file().pk}/?download", headers={"Accept": BROWSER})
     assert response.status_code == 302
     assert response.headers["Location"].startswith("/login/?next=/files/")
+    assert response.headers["Location"].endswith("/%3Fdownload")
+    assert "Accept" in response.headers["Vary"]
     assert b"<form" in client.get(response.headers["Location"]).content
 
 
-def test_a_user_without_the_permission_gets_403(make_file, client):
-    client.force_login(User.objects.create_user("somebody"))
+@pytest.mark.parametrize(
+    "accept", [None, "*/*", "text/*", "image/avif,image/*,*/*;q=0.8", "text/html;q=0, */*"]
+)
+def test_a_program_without_a_session_gets_401(make_file, client, accept):
+    given = {"Accept": accept} if accept else {}
+    response = client.get(f"/files/{make_file().pk}/", headers=given)
+    assert (response.status_code, response.content) == (
+        401,
+        b"Log in first: this file is for users with a session alone.",
+    )
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="files"'
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert "Accept" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize("codenames", [[], ["change_file"]])
+def test_a_user_without_the_permission_gets_403(make_file, client, codenames):
+    user = User.objects.create_user("somebody")
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client.force_login(user)
     assert client.get(f"/files/{make_file().pk}/").status_code == 403
+    assert client.get("/files/17/").status_code == 403
+
+
+@pytest.mark.parametrize("codenames", [[], ["change_file"], ["view_file"]])
+def test_content_is_for_view_file_alone_by_one_file_and_by_many(make_file, codenames):
+    user = User.objects.create_user("somebody")
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    file = make_file()
+    may = codenames == ["view_file"]
+    assert access.may_read(user, file) is may
+    assert list(access.readable(user, File.objects.all())) == ([file] if may else [])
 
 
 def test_a_row_that_is_not_there_is_404(viewer):
@@ -101,6 +137,8 @@ def test_an_object_that_is_gone_is_404_and_marked_until_it_is_back(make_file, vi
     assert File.objects.get().missing_at is None
 
 
-def test_other_methods_are_refused(make_file, viewer):
-    response = viewer.post(f"/files/{make_file().pk}/")
-    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_are_refused_before_login_and_csrf(viewer, method):
+    for client in (viewer, Client(enforce_csrf_checks=True)):
+        response = client.generic(method, "/files/1/")
+        assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")

@@ -39,9 +39,12 @@ def can_be_asked_by_client(request: HttpRequest, size: int | None) -> bool:
     """Return whether each S3 server answers the client's own request as this process would.
 
     All of them judge one strong ETag in If-None-Match, or a date in If-Modified-Since, and serve
-    one range. They ignore If-Range, differ about all else, and send error documents.
+    one range. They ignore If-Range, differ about all else, and send error documents; to HEAD
+    some of them tell type and disposition of the object, not those of the URL.
     """
     wanted = one_range(request)
+    if request.method == "HEAD":
+        return False
     if "Range" in request.headers and request.headers["Range"] != wanted:
         return False
     return not is_beyond(wanted, size) and (not is_conditional(request) or _is_simple(request))
