@@ -1,13 +1,18 @@
-"""A proxy between the application and S3 that breaks what S3 will not break on demand."""
+"""What breaks on demand: S3 behind a proxy, and what this process does, at any of its steps."""
 
 import http.client
+import io
 import socket
 import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+from django.db import DEFAULT_DB_ALIAS, connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,3 +84,164 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: Any) -> None:
         pass
+
+
+class KilledError(BaseException):
+    """The end of a process: nothing that it would do afterwards takes effect."""
+
+
+class Kill(NamedTuple):
+    """An end at a step, which is a statement, a COMMIT, or a request before or after its answer."""
+
+    step: int
+
+
+class Fault(NamedTuple):
+    """What happens to a request of this number, and with `lasting` to all that follow it.
+
+    S3 answers "403" or "503", the connection breaks before S3 has it ("reset") or after that
+    ("lost"), or a write reaches S3 only later ("late"), when `Steps.arrive` is called.
+    """
+
+    request: int
+    kind: str
+    lasting: bool
+
+
+class Steps:
+    """Counts the steps of what this thread does inside, and breaks it or does something at one.
+
+    `fired` tells whether there were so many steps. The connection to PostgreSQL ends with a kill.
+    """
+
+    def __init__(
+        self,
+        breaks: Kill | Fault | None = None,
+        meanwhile: "tuple[int, Callable[[], object]] | None" = None,
+    ) -> None:
+        self.fired, self.is_dead = False, False
+        self.held: list[Callable[[], Any]] = []
+        self._breaks, self._meanwhile = breaks, meanwhile
+        self._steps = self._requests = 0
+        self._lock, self._others = threading.Lock(), threading.local()
+        self._patches = pytest.MonkeyPatch()
+        self._connection = connections[DEFAULT_DB_ALIAS]
+
+    def __enter__(self) -> Self:
+        self._hook(self._connection)
+        self._urlopen = urllib3.HTTPConnectionPool.urlopen
+        urlopen = lambda pool, method, url, **about: self._request(pool, method, url, about)  # noqa: E731
+        self._patches.setattr(urllib3.HTTPConnectionPool, "urlopen", urlopen)
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._patches.undo()
+        self._connection.execute_wrappers.remove(self._statement)
+        if self.is_dead:
+            self._connection.close()
+
+    def arrive(self) -> None:
+        """Let S3 have the requests that were late."""
+        while self.held:
+            self.held.pop(0)()
+
+    def _hook(self, connection: Any) -> Any:
+        commit, copy = connection._commit, connection.copy
+        connection.execute_wrappers.append(self._statement)
+        self._patches.setattr(connection, "_commit", lambda: self._commit(commit))
+        self._patches.setattr(connection, "copy", lambda: self._hook(copy()))
+        return connection
+
+    def _statement(self, execute: "Callable[..., Any]", *about: Any) -> Any:
+        self._step()
+        return execute(*about)
+
+    def _commit(self, commit: "Callable[[], None]") -> None:
+        self._step()
+        commit()
+        self._step()
+
+    def _step(self) -> None:
+        with self._lock:
+            if not self.is_dead:
+                self._steps += 1
+                self.is_dead = isinstance(self._breaks, Kill) and self._steps == self._breaks.step
+            if self.is_dead:
+                self.fired = True
+                if self._connection.connection is not None:
+                    self._connection.connection.close()
+                raise KilledError
+            now = self._meanwhile is not None and self._steps == self._meanwhile[0]
+        if now:
+            self._let_others()
+
+    def _let_others(self) -> None:
+        """Do it in a thread with a connection of its own, as another process does."""
+
+        def run() -> None:
+            self._others.here = True
+            try:
+                self._meanwhile[1]()  # type: ignore[index]
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is seen
+                raised.append(error)
+            finally:
+                connections.close_all()
+
+        raised: list[BaseException] = []
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if raised:
+            raise AssertionError("the second actor failed") from raised[0]
+
+    # Requests to S3
+
+    def _request(self, pool: Any, method: str, url: str, about: dict[str, Any]) -> Any:
+        if hasattr(self._others, "here"):
+            return self._urlopen(pool, method, url, **about)
+        self._step()
+        if fault := self._fault():
+            return self._fail(fault, pool, method, url, about)
+        response = self._urlopen(pool, method, url, **about)
+        if method not in {"GET", "HEAD"}:
+            try:
+                self._step()
+            except BaseException:
+                response.drain_conn()
+                raise
+        return response
+
+    def _fault(self) -> str:
+        with self._lock:
+            self._requests += 1
+            if not isinstance(self._breaks, Fault) or self._requests < self._breaks.request:
+                return ""
+            if self._requests == self._breaks.request:
+                self.fired = True
+                return self._breaks.kind
+            kind = "reset" if self._breaks.kind == "late" else self._breaks.kind
+            return kind if self._breaks.lasting or self._breaks.kind == "late" else ""
+
+    def _fail(self, kind: str, pool: Any, method: str, url: str, about: dict[str, Any]) -> Any:
+        if kind in {"403", "503"}:
+            return _refusal(int(kind), method)
+        if kind == "lost":
+            self._urlopen(pool, method, url, **about).drain_conn()
+        elif kind == "late" and method in {"PUT", "POST"}:
+            if hasattr(about.get("body"), "read"):
+                about = about | {"body": about["body"].read()}
+            self.held.append(lambda: self._urlopen(pool, method, url, **about).drain_conn())
+        raise urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError())
+
+
+def _refusal(status: int, method: str) -> urllib3.HTTPResponse:
+    code = {403: "AccessDenied", 503: "SlowDown"}[status]
+    body = b"" if method == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
+    return urllib3.HTTPResponse(
+        io.BytesIO(body),
+        {"Content-Length": str(len(body)), "Content-Type": "application/xml"},
+        status,
+        preload_content=False,
+        decode_content=False,
+        request_method=method,
+    )

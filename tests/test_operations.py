@@ -855,6 +855,15 @@ def test_a_file_restored_meanwhile_is_not_deleted(make_file, storage):
     assert File.objects.live().get().read_text() == "text"
 
 
+def test_a_content_that_the_caller_has_not_seen_is_not_deleted(make_file, storage):
+    file = make_file("a.txt", b"old")
+    File.objects.get().replace(ContentFile(b"new"))
+    before = state()
+    with pytest.raises(ConflictError):
+        file.delete()
+    assert (state(), objects(storage)) == (before, {"a.txt": b"new", str(kept()): b"old"})
+
+
 def test_what_somebody_else_writes_during_a_rename_stays_in_the_bucket(
     make_file, storage, during, put, caplog
 ):
