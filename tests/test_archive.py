@@ -372,12 +372,13 @@ def test_an_object_that_changes_meanwhile_is_listed_and_ends_short(make_file, pr
     ]
 
 
-def test_s3_out_of_reach_is_listed(make_file, unreachable):
+def test_s3_out_of_reach_is_listed_and_the_log_names_the_file(make_file, unreachable, caplog):
     files = [make_file("a"), make_file("b")]
     unreachable()
     reason = "The content cannot be reached now; try again in a moment."
     assert lines(read(files)) == [f"'a': {reason}", f"'b': {reason}"]
     assert not File.objects.exclude(missing_at=None)
+    assert f"File {files[0].pk} ('a'): [Errno 113] S3 is out of reach at" in caplog.text
 
 
 def test_a_refusal_is_listed_and_the_log_names_the_permission(make_file, proxy, caplog):

@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                     "kind",
                     models.CharField(
                         choices=[
-                            ("create", "create"),
+                            ("create", "creation"),
                             ("replace", "replacement"),
                             ("rename", "rename"),
                             ("delete", "deletion"),
