@@ -197,7 +197,8 @@ def test_a_location_counts_towards_the_limit_of_a_key(located):
     left = 1024 - len(located.location.encode())
     assert located.save("x" * left, ContentFile(b"1")) == "x" * left
     assert len(located.save("x" * left, ContentFile(b"2"))) == left
-    for ask in (located.exists, located.delete, lambda key: located.save(key, ContentFile(b""))):
+    assert len(located.save("x" * (left + 1), ContentFile(b"3"))) == left
+    for ask in (located.exists, located.delete, lambda key: located.create(key, ContentFile(b""))):
         with pytest.raises(S3Error, match="no key of more than 1024 bytes, the location among"):
             ask("x" * (left + 1))
 
