@@ -587,12 +587,6 @@ class ObjectStorage(S3Storage):
         with suppress(FileNotFoundError), self._boundary(name, condition):
             self.client.delete_object(**self._at(name), **condition)
 
-    def stale_uploads(self, prefix: str, before: datetime) -> Iterator[tuple[str, str]]:
-        """Yield key and S3's id of each upload that was begun before, and has not ended."""
-        for key, upload_id, begun in self._uploads(prefix):
-            if begun < before:
-                yield key, upload_id
-
     def _uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """Yield key, id and begin of the uploads that are open.
 
