@@ -24,7 +24,7 @@ from django.core.management import call_command
 from PIL import Image
 
 from files.storage import ObjectStorage
-from files.storage.backend import PART_SIZE
+from files.storage.writing import PART_SIZE
 from tests.conftest import ROOT
 from tests.test_storage import KEYS, Failing, listed, open_uploads
 

@@ -24,10 +24,10 @@ from urllib3 import HTTPConnectionPool
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import ObjectChangedError, S3UnavailableError
-from files.storage import backend as writing
-from files.storage.backend import PART_SIZE, WRITE_MARK
+from files.storage import ObjectChangedError, S3UnavailableError, copying
+from files.storage.marks import WRITE_MARK
 from files.storage.stat import COPIED
+from files.storage.writing import PART_SIZE
 from tests.conftest import ROOT
 from tests.test_storage import KEYS, listed, open_uploads
 
@@ -176,7 +176,7 @@ def test_replace_keeps_id_and_key_and_puts_the_old_content_into_the_trash(make_f
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 11 * MIB])
 def test_replace_keeps_an_old_content_of_any_size(make_file, storage, monkeypatch, size):
-    monkeypatch.setattr(writing, "COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(copying, "COPY_PART_SIZE", 5 * MIB)
     old = random.Random(0).randbytes(size)
     make_file("a.txt", old).replace(ContentFile(b"new"))
     assert objects(storage) == {"a.txt": b"new", str(kept()): old}
@@ -387,8 +387,7 @@ def test_rename_keeps_all_but_the_key(make_file, storage):
     assert after["Metadata"].pop(WRITE_MARK)
     names = {"ContentLength", *(name for name, _ in COPIED.values())}
     assert {name: after.get(name) for name in names} == {name: before.get(name) for name in names}
-    told = before.get("TagCount", 0)  # LocalStack does not tell that there are any
-    assert sorted(map(str, copied["TagSet"])) == sorted(map(str, tags["TagSet"][:told]))
+    assert sorted(map(str, copied["TagSet"])) == sorted(map(str, tags["TagSet"]))
 
 
 def test_rename_records_the_new_object(make_file, put, storage):
@@ -470,7 +469,7 @@ def test_rename_of_a_file_in_the_trash_leaves_it_there(make_file, storage):
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB])
 def test_rename_copies_any_size_exactly(make_file, storage, monkeypatch, size):
-    monkeypatch.setattr(writing, "COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(copying, "COPY_PART_SIZE", 5 * MIB)
     data = random.Random(0).randbytes(size)
     make_file("a", data).rename("b")
     assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": data})
@@ -479,8 +478,8 @@ def test_rename_copies_any_size_exactly(make_file, storage, monkeypatch, size):
 def test_a_copy_that_fails_leaves_no_row_no_object_and_no_upload(
     make_file, storage, monkeypatch, during
 ):
-    monkeypatch.setattr(writing, "COPY_PART_SIZE", 5 * MIB)
-    monkeypatch.setattr(writing, "COPIES", 1)
+    monkeypatch.setattr(copying, "COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(copying, "COPIES", 1)
     file = make_file("a", bytes(11 * MIB))
     before = state()
     during("UploadPartCopy", lambda: during("UploadPartCopy", lambda: storage.delete("a")))
@@ -644,13 +643,13 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from urllib3 import HTTPConnectionPool
 
-from files.storage import backend, reading
+from files.storage import copying, reading, writing
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
 from tests.test_operations import content, create, operate
 
-backend.PART_SIZE = backend.COPY_PART_SIZE = 5 * 2**20
+writing.PART_SIZE = copying.COPY_PART_SIZE = 5 * 2**20
 
 
 def run(operation, pk, size, in_transaction, moment, number):

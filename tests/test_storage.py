@@ -19,10 +19,14 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
 from files.storage import ObjectChangedError, ObjectStorage, S3Error, S3UnavailableError
-from files.storage.backend import MIB, NEW, PART_SIZE, WRITE_MARK
+from files.storage.base import NEW
+from files.storage.marks import WRITE_MARK
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.reading import Bucket
 from files.storage.stat import read_stat
+from files.storage.writing import PART_SIZE
+
+MIB = 2**20
 
 KEYS = [
     "/root/text.txt",
@@ -458,7 +462,7 @@ def test_of_many_who_replace_one_object_one_succeeds(storage, put):
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 16 * MIB + 3])
 def test_a_copy_has_the_same_bytes(storage, put, monkeypatch, size):
-    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.copying.COPY_PART_SIZE", 5 * MIB)
     data = random.Random(0).randbytes(size)
     put("a", data, ContentType="text/x-own")
     stat = storage.copy("a", "b")
@@ -467,7 +471,7 @@ def test_a_copy_has_the_same_bytes(storage, put, monkeypatch, size):
 
 
 def test_a_copy_goes_in_parts(storage, put, monkeypatch):
-    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.copying.COPY_PART_SIZE", 5 * MIB)
     put("a", bytes(11 * MIB))
     assert storage.copy("a", "b").etag.endswith('-3"')
 
@@ -488,8 +492,8 @@ def test_a_copy_of_nothing_leaves_nothing(storage):
 
 
 def test_a_copy_that_fails_begins_no_further_part(storage, put, monkeypatch):
-    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
-    monkeypatch.setattr("files.storage.backend.COPIES", 1)
+    monkeypatch.setattr("files.storage.copying.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.copying.COPIES", 1)
     put("a", bytes(21 * MIB))
     begun, copy = [], MultipartUpload.copy
 
@@ -692,7 +696,7 @@ def test_a_rename_costs_three_requests_at_aws(storage, put, requests, at_aws):
 
 
 def test_a_large_object_is_copied_in_parts_at_aws(storage, put, monkeypatch, requests, at_aws):
-    monkeypatch.setattr("files.storage.backend.COPY_PART_SIZE", 5 * MIB)
+    monkeypatch.setattr("files.storage.copying.COPY_PART_SIZE", 5 * MIB)
     put("a", bytes(11 * MIB))
     requests.clear()
     uploads = []

@@ -1,0 +1,108 @@
+"""The storage's bucket: boto3's client, signed requests, and S3's errors as Python's own."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+from storages.backends.s3 import S3Storage
+
+from files.storage import reading
+from files.storage.errors import Refusal, failed, refused
+from files.storage.reading import Body, Bucket, Response
+from files.storage.stat import ObjectStat, read_stat
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Name = str | os.PathLike[str]  # an object's key; pathlib takes double slashes and dots out
+
+NEW: dict[str, Any] = {"IfNoneMatch": "*"}  # the condition of a write that makes a new object
+
+
+class BucketStorage(S3Storage):
+    """A storage of one bucket, whose objects are found by exact keys below `location`."""
+
+    bucket_name: str
+    endpoint_url: str | None
+    region_name: str | None
+    location: str
+
+    @property
+    def client(self) -> "S3Client":
+        """The process's boto3 client: it may be shared by threads, a resource may not."""
+        return reading.client(self.endpoint_url, self.region_name)
+
+    @property
+    def objects(self) -> Bucket:
+        """The bucket, to read objects from."""
+        about = (self.bucket_name, self.endpoint_url, self.region_name, self.location)
+        return reading.bucket(*about)
+
+    def _at(self, key: str) -> Any:
+        """Return the parameters by which boto3 finds the object."""
+        return {"Bucket": self.objects.name, "Key": self.objects.full_key(key)}
+
+    @property
+    def _is_aws(self) -> bool:
+        """Whether S3 is AWS's own, which keeps conditions that other servers ignore."""
+        host = urlsplit(self.client.meta.endpoint_url).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    def request(self, method: str, key: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a GET or HEAD with these headers on to S3: see `Bucket.request`."""
+        return self.objects.request(method, key, headers)
+
+    def body(self, key: str, response: Response) -> Body:
+        """Return the body of the answer to a GET, which is continued where it breaks."""
+        return reading.Body(self.objects, key, response)
+
+    def presign(
+        self,
+        method: str,
+        key: str,
+        *,
+        expires: int = 60,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Return a URL that allows `method` for `expires` seconds: see `Bucket.presign`."""
+        return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
+
+    def stat(self, name: Name) -> ObjectStat:
+        """Return what S3 tells of the object, by one HEAD request."""
+        return read_stat(str(name), self._head(str(name)))
+
+    def _head(self, key: str) -> Mapping[str, str]:
+        response = self.request("HEAD", key)
+        response.close()
+        return response.headers
+
+    @contextmanager
+    def _boundary(self, key: str, condition: Mapping[str, str] = NEW) -> Iterator[None]:
+        """Raise Python's own errors for boto3's."""
+        try:
+            yield
+        except ClientError as error:
+            raise refused(self._refusal(key, condition, error)) from error
+        except BotoCoreError as error:  # its text may tell the whole address
+            raise failed(self.client.meta.endpoint_url, key, error) from None
+
+    def _refusal(self, key: str, condition: Mapping[str, str], error: ClientError) -> Refusal:
+        about, answer = error.response["Error"], error.response["ResponseMetadata"]
+        of_source = (  # a copy has a condition of its source too
+            error.operation_name == "UploadPartCopy"
+            or "copy-source" in str(about.get("Condition")).lower()
+        )
+        return Refusal(
+            operation=error.operation_name,
+            bucket=self.bucket_name,
+            key=key,
+            status=answer["HTTPStatusCode"],
+            code=about["Code"],
+            endpoint=self.client.meta.endpoint_url,
+            region=answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", ""),
+            makes_new=condition is NEW and not of_source,
+        )

@@ -1,0 +1,122 @@
+"""Uploads that a client sends straight to S3, in parts, by presigned URLs."""
+
+import base64
+import errno
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from files.storage.base import NEW
+from files.storage.errors import S3Error
+from files.storage.marks import Write, marked
+from files.storage.multipart import MultipartUpload
+from files.storage.reading import CHECKSUM
+from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
+from files.storage.writing import ConditionalWrites
+
+EXPIRES = 3600  # seconds for which a part may be sent by its URL
+
+
+class ClientUploads(ConditionalWrites):
+    """Uploads by clients: begun, signed part by part, and finished or aborted."""
+
+    def begin_upload(self, key: str, content_type: str, mark: str) -> str:
+        """Begin an upload of which each part comes with its SHA-256; return S3's id of it.
+
+        `mark` is what the object is known by when the answer to its completion was lost.
+        """
+        parameters = self._parameters(key, content_type) | {"ChecksumAlgorithm": "SHA256"}
+        with self._boundary(key):
+            about = self._at(key) | marked(parameters, mark)
+            return MultipartUpload.begin(self.client, **about).id
+
+    def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
+        """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
+        params = {"partNumber": str(number), "uploadId": upload_id}
+        headers = {CHECKSUM: digest}
+        return self.presign("PUT", key, expires=EXPIRES, params=params, headers=headers), CHECKSUM
+
+    def finish_upload(
+        self,
+        key: str,
+        upload_id: str,
+        *,
+        digests: Sequence[str],
+        size: int,
+        mark: str,
+        etag: str | None = None,
+    ) -> ObjectStat:
+        """Make the object of the parts, when they are `size` bytes with these SHA-256, in Base64.
+
+        It is a new one, or replaces the one of that ETag; return what S3 tells of it. Raises
+        FileExistsError, ObjectChangedError, and S3Error where S3 has other parts than these; then
+        no object is made.
+        """
+        write = Write(NEW if etag is None else {"IfMatch": etag}, mark)
+        upload = MultipartUpload(self.client, **self._at(key), upload_id=upload_id)
+        with self._recognizing(key, write):
+            parts = _parts(key, upload, size, digests)
+            upload.complete(parts, **write.condition)
+        with self._boundary(key):
+            return self._check(key, size, digests, is_new=etag is None)
+
+    def _check(self, key: str, size: int, digests: Sequence[str], *, is_new: bool) -> ObjectStat:
+        """Compare the object with the checksum of its parts' checksums; delete a new one if wrong.
+
+        S3 has compared each part as it came, so that this should find nothing.
+        """
+        head = self.client.head_object(**self._at(key), ChecksumMode="ENABLED")
+        expected = hashlib.sha256(b"".join(map(base64.b64decode, digests))).digest()
+        told = head.get("ChecksumSHA256", "").partition("-")[0]
+        if head["ContentLength"] != size or told != base64.b64encode(expected).decode():
+            if is_new:
+                self._delete(key, head["ETag"])
+            raise S3Error(errno.EIO, "The object is not what was sent", key)
+        content_type = head.get("ContentType", "")[:MAX_TYPE_LENGTH]
+        return ObjectStat(size, content_type, head["ETag"], head["LastModified"])
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Throw the parts away; it is no error when there is no such upload."""
+        with self._boundary(key):
+            MultipartUpload(self.client, **self._at(key), upload_id=upload_id).abort()
+
+    def open_uploads(self, key: str) -> list[tuple[str, datetime]]:
+        """Return S3's id of each upload to this key that has not ended, and when it was begun."""
+        found = self._uploads(key)
+        return [(upload_id, begun) for name, upload_id, begun in found if name == key]
+
+    def _uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """Yield key, id and begin of the uploads that are open.
+
+        The keys come encoded, as XML has no control characters; boto3 decodes objects' alone.
+        """
+        about: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
+        while True:
+            with self._boundary(prefix):
+                page = self.client.list_multipart_uploads(**about, EncodingType="url")
+            decode = unquote_plus if page.get("EncodingType") == "url" else str
+            for upload in page.get("Uploads", ()):
+                key = decode(upload["Key"]).removeprefix(self.location)
+                yield key, upload["UploadId"], upload["Initiated"]
+            if not page.get("IsTruncated"):
+                return
+            about["KeyMarker"] = decode(page["NextKeyMarker"])
+            about["UploadIdMarker"] = page["NextUploadIdMarker"]
+
+    def cors_rules(self) -> Sequence[Any]:
+        """Return the bucket's CORS rules, as S3 has them: browsers need one to send parts."""
+        try:
+            with self._boundary(self.bucket_name):
+                return self.client.get_bucket_cors(Bucket=self.objects.name)["CORSRules"]
+        except FileNotFoundError:
+            return []
+
+
+def _parts(key: str, upload: MultipartUpload, size: int, digests: Sequence[str]) -> list[Any]:
+    """Return the parts that S3 has, with these checksums. Raises S3Error where they are others."""
+    parts, received = upload.parts()
+    if received != size or len(parts) != len(digests):
+        raise S3Error(errno.EIO, f"S3 has {received} bytes of {size}", key)
+    return [{**part, "ChecksumSHA256": digest} for part, digest in zip(parts, digests, strict=True)]

@@ -1,0 +1,143 @@
+"""Conditional writes: a new object overwrites nothing, and what is replaced has a known ETag."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from files.keys import guess_type
+from files.storage.base import NEW
+from files.storage.errors import changed
+from files.storage.marks import MarkedObjects, OnUpload, Write, marked
+from files.storage.multipart import MultipartUpload, part_size
+from files.storage.stat import ObjectStat
+
+if TYPE_CHECKING:
+    from django.core.files.base import File
+
+PART_SIZE = 8 * 2**20  # bytes: what is larger goes up in parts
+HEADER = re.compile(r"[ -~]*")  # printable ASCII: RFC 9110 section 5.5 without what is obsolete
+PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}  # types by encoding
+
+
+class ConditionalWrites(MarkedObjects):
+    """Writes and deletions of whole objects, each under a condition."""
+
+    default_acl: str | None
+
+    def create(
+        self,
+        key: str,
+        content: "File[Any]",
+        *,
+        mark: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> ObjectStat:
+        """Write the content to the object `key`. Raises FileExistsError where there is one.
+
+        A small object goes up in one request, a large one in parts, with one of them in memory.
+        Both are conditional writes (``If-None-Match: *``), so that of many writers one succeeds.
+        `mark` is the hexadecimal text by which the object is known again; `on_upload` gets the id
+        of the upload when the content goes in parts. Raises ObjectChangedError where somebody else
+        has written the object right afterwards.
+        """
+        write = Write(NEW, mark or uuid.uuid4().hex, on_upload)
+        self._write(key, content, write)
+        return self._written(key, write)
+
+    def replace(
+        self,
+        key: str,
+        content: "File[Any]",
+        etag: str,
+        *,
+        mark: str | None = None,
+        on_upload: OnUpload | None = None,
+    ) -> ObjectStat:
+        """Write the content over the object `key`, as long as that has this ETag: see `create`.
+
+        Raises ObjectChangedError when it has another one, FileNotFoundError when it is gone.
+        """
+        write = Write({"IfMatch": etag}, mark or uuid.uuid4().hex, on_upload)
+        self._write(key, content, write)
+        return self._written(key, write)
+
+    def _write(self, key: str, content: "File[Any]", write: Write) -> None:
+        if content.seekable():
+            content.seek(0)
+        size = part_size(_length(content), PART_SIZE)
+        parameters = marked(self._get_write_parameters(key, content), write.mark)
+        data = _read_part(content, size)
+        with self._recognizing(key, write):
+            if len(data) < size:
+                self._put(key, data, **parameters, **write.condition)
+                return
+            with self._uploading(key, write, **parameters) as upload:
+                parts: list[Any] = []
+                while data:
+                    parts.append(upload.put(len(parts) + 1, data))
+                    data = _read_part(content, size)
+                upload.complete(parts, **write.condition)
+
+    def _delete(self, key: str, etag: str | None) -> None:
+        """Delete the object, if it has that ETag: see `delete`.
+
+        Servers that are not AWS's may ignore the condition, so that there the ETag is compared
+        first.
+        """
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
+        if etag and not self._is_aws:
+            found = self.find(key)
+            if found is None:
+                return
+            if found[0].etag != etag:
+                raise changed(key)
+        with suppress(FileNotFoundError), self._boundary(key, condition):
+            self.client.delete_object(**self._at(key), **condition)
+
+    def _put(self, key: str, data: bytes, **parameters: Any) -> None:
+        self.client.put_object(**self._at(key), Body=data, **parameters)
+
+    @contextmanager
+    def _uploading(self, key: str, write: Write, **parameters: Any) -> Iterator[MultipartUpload]:
+        upload = MultipartUpload.begin(self.client, **self._at(key), **parameters)
+        with upload:
+            if write.on_upload is not None:
+                write.on_upload(upload.id)
+            yield upload
+
+    def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
+        return self._parameters(name, getattr(content, "content_type", None))
+
+    def _parameters(self, name: str, content_type: str | None) -> dict[str, Any]:
+        """Add the type. Never ``Content-Encoding``: it would make clients unpack a `.tar.gz`."""
+        parameters: dict[str, Any] = self.get_object_parameters(name)
+        if self.default_acl:
+            parameters.setdefault("ACL", self.default_acl)
+        if "ContentType" not in parameters:
+            guessed, encoding = guess_type(name)
+            if encoding:
+                guessed = PACKED.get(encoding, self.default_content_type)
+            parameters["ContentType"] = content_type or guessed or self.default_content_type
+        if not HEADER.fullmatch(parameters["ContentType"]):
+            text = f"The type {parameters['ContentType']!r} has characters that no header can hold"
+            raise ValueError(text)
+        return parameters
+
+
+def _length(content: "File[Any]") -> int:
+    """Return the content's size in bytes, 0 when it cannot be known in advance."""
+    try:
+        return content.size
+    except (AttributeError, OSError, TypeError):
+        return 0
+
+
+def _read_part(content: "File[Any]", size: int) -> bytes:
+    """Read `size` bytes, fewer only at the end. Text is written as UTF-8."""
+    read: Callable[[int], bytes | str] = content.read
+    data = bytearray()
+    while len(data) < size and (piece := read(size - len(data))):
+        data += piece.encode() if isinstance(piece, str) else piece
+    return bytes(data)
