@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import logging
 import os
 import random
 import re
@@ -19,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from files import operations
 from files.models import File, Operation
@@ -56,6 +57,7 @@ class Bound(NamedTuple):
     new: int = 0
     file: File | None = None
     pk: int = 0
+    seen: int = 0  # the content that a deletion is of, where no operation on it is pending
     kept: int = 0  # the content of the row, where that is KEPT
     is_free: bool = True  # nothing is at the key to which it goes back
     is_settled: bool = True  # no operation on the row has been interrupted
@@ -76,9 +78,9 @@ actions = st.builds(Action, st.sampled_from(kinds), st.integers(0, 5), keys, siz
 revocable = st.builds(
     Action, st.sampled_from(["create", "trash", "delete"]), st.integers(0, 5), keys, sizes
 )
-theirs = st.builds(Action, st.sampled_from(["sweep", "put"]), st.just(0), keys, st.just(False))
+sweeps = st.just(Action("sweep", 0, "", False))
 steps = st.integers(1, 24)
-others = st.tuples(steps, actions | actions | theirs)
+others = st.tuples(steps, actions | actions | actions | sweeps)
 faults = st.builds(
     Fault,
     st.integers(1, 8),
@@ -98,12 +100,15 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, storage):
         super().__init__()
         self.storage = storage
-        self.models = [{}]
         self.sizes, self.numbers = {}, {}  # of contents by number, of numbers by MD5
         self.foreign, self.referred, self.uploads = set(), set(), set()
         self.late = []
         execute("TRUNCATE referring, files, files_operation RESTART IDENTITY")
         self._empty_bucket()
+        bounds = [Bound("create", key, new=self._content(False)) for key in KEYS[:2]]
+        for bound in bounds:
+            self._do(bound)
+        self.models = [{bound.new: (bound.key, LIVE) for bound in bounds}]
 
     def _empty_bucket(self):
         for entry in listed(self.storage):
@@ -122,6 +127,15 @@ class Machine(RuleBasedStateMachine):
         self._run([self._bind(action)], breaks, other)
 
     @rule(
+        action=actions, step=steps, at=st.sampled_from(["key", "target"]), breaks=st.none() | breaks
+    )
+    def operate_while_somebody_puts(self, action, step, at, breaks):
+        """Let an object be written, as somebody does who shares the bucket, where it can harm."""
+        bound = self._bind(action)
+        key = getattr(bound, at) or bound.key
+        self._run([bound], breaks, (step, Action("put", 0, key, False)))
+
+    @rule(
         chosen=st.lists(revocable, min_size=1, max_size=2),
         end=st.sampled_from(["commit", "commit", "roll back"]),
         breaks=breaks,
@@ -136,7 +150,19 @@ class Machine(RuleBasedStateMachine):
         deletions = [self._bind_row("delete", file) for file in trashed]
         self._run([Bound("sweep"), *deletions], breaks, other)
 
-    @rule()
+    @rule(
+        what=st.sampled_from(["sweep", "let a minute pass", "refer", "refer no more", "put"]),
+        key=keys,
+    )
+    def do_in_between(self, what, key):
+        {
+            "sweep": self.sweep,
+            "let a minute pass": self.let_a_minute_pass,
+            "refer": lambda: self.refer_to(key),
+            "refer no more": self.refer_to_no_row,
+            "put": lambda: self.put_or_delete(key),
+        }[what]()
+
     def sweep(self):
         """End what was interrupted, when S3 cannot be working on it any more."""
         self._arrive()
@@ -149,28 +175,24 @@ class Machine(RuleBasedStateMachine):
         assert not Operation.objects.exists()
         assert not {upload["UploadId"] for upload in open_uploads(self.storage)} & self.uploads
 
-    @rule()
     def let_a_minute_pass(self):
         """Let the next attempts see that S3 cannot be working on what was interrupted any more."""
         self._arrive()
         execute("UPDATE files_operation SET started_at = started_at - interval '2 minutes'")
         self._settle(self.models)
 
-    @rule(row=st.integers(0, 5))
-    def refer_to_a_row(self, row):
-        for file in File.objects.order_by("pk")[row : row + 1]:
+    def refer_to(self, key):
+        """Let a row of another table need the file, which then cannot be deleted."""
+        for file in File.objects.filter(object_key=key):
             execute(f"INSERT INTO referring VALUES ({file.pk})")  # noqa: S608
             self.referred.add(file.pk)
 
-    @precondition(lambda self: self.referred)
-    @rule()
     def refer_to_no_row(self):
         execute("TRUNCATE referring")
         self.referred.clear()
 
-    @rule(key=keys)
-    def somebody_else_puts(self, key):
-        """Write an object without a row, as somebody does who shares the bucket, or delete it."""
+    def put_or_delete(self, key):
+        """Write an object without a row, as somebody else does, or delete that one."""
         if File.objects.filter(object_key=key).exists():
             return
         if any((key, FOREIGN) in model.values() for model in self.models):
@@ -204,11 +226,13 @@ class Machine(RuleBasedStateMachine):
         return self._bind_row(kind, file)._replace(target=action.key, new=new)
 
     def _bind_row(self, kind, file):
-        kept = self._number(self.storage.open(str(file)).read()) if file.original_key else 0
         pending = {key for operation in Operation.objects.all() for key in operation.keys}
+        is_settled, is_kept = str(file) not in pending, bool(file.original_key)
         is_free = file.name not in pending | self._objects()
-        is_settled = str(file) not in pending
-        return Bound(kind, str(file), "", 0, file, file.pk, kept, is_free, is_settled)
+        is_read = is_kept or (is_settled and kind == "delete")
+        seen = self._number(self.storage.open(str(file)).read()) if is_read else 0
+        kept = seen if is_kept else 0
+        return Bound(kind, str(file), "", 0, file, file.pk, seen, kept, is_free, is_settled)
 
     def _content(self, is_large):
         number = len(self.sizes) + 1
@@ -332,7 +356,8 @@ class Machine(RuleBasedStateMachine):
         done = after if isinstance(after, list) else []
         half = self._half(model, bound)
         if result == "done":  # on commit, a deletion is done as far as S3 lets
-            return done + (half if is_broken and bound.kind == "delete" else [])
+            may_return = bound.kind == "delete" and (is_broken or not is_alone)
+            return done + (half if may_return else [])
         if result == after:
             return [model]
         if is_broken:
@@ -361,6 +386,8 @@ class Machine(RuleBasedStateMachine):
         if bound.kind == "trash":
             return [model | {number: (name, TRASHED if where == LIVE else where)}]
         if bound.kind == "delete":
+            if bound.seen not in {0, number}:
+                return "changed"
             is_referred = bound.pk in self.referred
             return "refers" if is_referred else [without(model, (name, where), number)]
         if bound.kind == "rename":
@@ -381,8 +408,8 @@ class Machine(RuleBasedStateMachine):
         if not number:
             return []
         name, where = model[number]
-        if bound.kind == "delete" and where == LIVE:
-            return [model | {number: (name, TRASHED)}]
+        if bound.kind == "delete":
+            return [model | {number: (name, where if where == KEPT else TRASHED)}]
         if bound.kind == "replace" and where == TRASHED:
             return [model | {number: (name, KEPT), bound.new: (name, TRASHED)}]
         return []
@@ -523,7 +550,8 @@ def wait_for_locks():
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Let no retry wait or be saved, and large be 5 MiB."""
+    """Let no retry wait or be saved, nothing be logged, and large be 5 MiB."""
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
