@@ -146,7 +146,9 @@ def _committed(sql: str, parameters: list[Any]) -> Any:
 
 def in_callers_transaction() -> bool:
     """Return whether a transaction is open that is not just the one around a TestCase."""
-    return connection.in_atomic_block and not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
+    if not connection.in_atomic_block:
+        return not connection.get_autocommit()
+    return not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
 
 
 def _refuse_transaction(action: str) -> None:
@@ -608,6 +610,8 @@ def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str],
 def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
     """Delete the row, and its object when the database has agreed: see `File.delete`."""
     waits = in_callers_transaction()
+    if waits and not connection.in_atomic_block:  # without autocommit nothing tells of the commit
+        _refuse_transaction("delete")
     with _changing(file):
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
