@@ -169,7 +169,13 @@ def _locked(*keys: str) -> Iterator[None]:
         _lock("pg_try_advisory_xact_lock", keys)
         yield
         return
-    _lock("pg_try_advisory_lock", keys)
+    try:
+        _lock("pg_try_advisory_lock", keys)
+    except ConflictError:
+        raise
+    except BaseException:  # a lock of the session outlives the statement that fails
+        _end_session()
+        raise
     try:
         yield
     finally:
@@ -189,7 +195,17 @@ def _unlock(keys: tuple[str, ...]) -> None:
     try:
         _call("pg_advisory_unlock", keys)
     except DatabaseError:
-        connection.close()
+        _end_session()
+    except BaseException:
+        _end_session()
+        raise
+
+
+def _end_session() -> None:
+    """Close the connection itself: Django would give it back to a pool, and its locks with it."""
+    if connection.connection is not None:
+        connection.connection.close()
+    connection.close()
 
 
 def _call(function: str, keys: tuple[str, ...]) -> list[bool]:
