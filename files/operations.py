@@ -109,9 +109,13 @@ class Operation(models.Model):
         return self.kind != self.Kind.UPLOAD and self.started_at < timezone.now() - LATE
 
     def become_deletion(self, etag: str) -> None:
-        """Note that only the old object, of this ETag, is left to be deleted."""
-        self.kind, self.copy_key, self.etag, self.upload_id = self.Kind.DELETE, "", etag, ""
-        self.save(update_fields=["kind", "copy_key", "etag", "upload_id"])
+        """Note in the row that only the old object, of this ETag, is left to be deleted.
+
+        Here the operation stays what it was, as that is what is left where the commit fails.
+        """
+        Operation.objects.filter(pk=self.pk).update(
+            kind=self.Kind.DELETE, copy_key="", etag=etag, upload_id=""
+        )
 
     def note_upload(self, upload_id: str) -> None:
         """Commit S3's id of the multipart upload that has been begun."""
@@ -419,11 +423,13 @@ def _under_way(operation: Operation) -> Iterator[None]:
 
     Where S3 did not answer, what it was asked for may happen yet: the next attempt ends it.
     """
+    pk = operation.pk
     try:
         yield
     except S3UnavailableError:
         raise
     except Exception:
+        operation.pk = pk  # which Django takes from what was deleted, also where that is not kept
         try:
             _settle(operation, is_over=True)
         except (OSError, DatabaseError) as error:
@@ -431,11 +437,14 @@ def _under_way(operation: Operation) -> Iterator[None]:
         raise
 
 
-def _record(file: "File", **values: Any) -> None:
-    """Write columns of the row, and nothing else."""
+@contextmanager
+def _recording(file: "File", **values: Any) -> Iterator[None]:
+    """Write columns of the row, and nothing else; the file has them when that is committed."""
+    with transaction.atomic():
+        yield
+        _rows().filter(pk=file.pk).update(**values)
     for name, value in values.items():
         setattr(file, name, value)
-    _rows().filter(pk=file.pk).update(**values)
 
 
 # The operations
@@ -484,7 +493,8 @@ def restore(file: "File") -> None:
         return
     with _changing(file):
         stat = _storage().stat(str(file))
-        _record(file, **stat._asdict(), missing_at=None, deleted_at=None)
+        with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
+            pass
 
 
 def _free_key(key: str) -> str:
@@ -513,9 +523,9 @@ def _move(file: "File", key: str, **changes: Any) -> None:
         )
         with _under_way(operation):
             etag, stat = _copy(operation)
-            with transaction.atomic():
-                _record(file, object_key=key, **stat._asdict(), missing_at=None, **changes)
+            with _recording(file, object_key=key, **stat._asdict(), missing_at=None, **changes):
                 operation.become_deletion(etag)
+        operation.etag = etag
         _destroy_left(operation)
 
 
@@ -580,10 +590,9 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
             )
             yield operation
             stat = _storage().stat(str(file))
-            with transaction.atomic():
+            with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
                 if kept:
                     _insert_kept(operation, kept, file.name)
-                _record(file, **stat._asdict(), missing_at=None, deleted_at=None)
                 operation.delete()
 
 
