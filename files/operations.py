@@ -252,8 +252,8 @@ def foreign_keys() -> Iterator[str]:
 def end(operation: Operation) -> None:
     """End an interrupted operation. Raises ConflictError while it is under way, and S3's errors."""
     with _locked(*operation.keys):
-        if Operation.objects.filter(pk=operation.pk).exists():
-            _settle(operation, is_over=True)
+        for current in Operation.objects.filter(pk=operation.pk):  # it may have gone on meanwhile
+            _settle(current, is_over=True)
 
 
 def _settle_all(keys: Sequence[str], but: Operation | None) -> None:
