@@ -354,6 +354,8 @@ def _settle_deletion(operation: Operation, is_over: bool) -> bool:
 
 def _delete_object(operation: Operation) -> None:
     """Delete the object that has the operation's ETag; one that has another is not ours."""
+    if not operation.etag:  # there was none, so that one that is there by now is not ours
+        return
     try:
         _storage().delete(operation.object_key, operation.etag)
     except ObjectChangedError:
