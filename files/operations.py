@@ -668,7 +668,11 @@ def _etag_of(key: str) -> str:
 
 def _destroy_after_commit(operation: Operation, row: "File") -> None:
     with _locked(operation.object_key):
-        if Operation.objects.filter(pk=operation.pk).exists():  # nobody has ended it meanwhile
+        if not Operation.objects.filter(pk=operation.pk).exists():
+            return  # somebody has ended it meanwhile
+        if _rows().filter(object_key=operation.object_key).exists():
+            operation.delete()  # the object is that row's now
+        else:
             _destroy(operation, row)
 
 
