@@ -491,7 +491,9 @@ def restore(file: "File") -> None:
     """Take the file out of the trash: see `File.restore`."""
     _refuse_transaction("restore")
     if file.original_key:
-        _move(file, _free_key(file.original_key), original_key="", deleted_at=None)
+        with _changing(file):  # which ends what an interrupted restore has left under the key
+            key = _free_key(file.original_key)
+        _move(file, key, original_key="", deleted_at=None)
         return
     with _changing(file):
         stat = _storage().stat(str(file))
