@@ -308,13 +308,17 @@ def _undo(key: str, mark: str) -> bool:
 def _settle_replacement(operation: Operation, is_over: bool) -> bool:
     """Note the new content where it has been written, and drop the copy of the old one if not."""
     found = _storage().find(operation.object_key)
-    if found is not None and found[1] == operation.mark:
+    file = _rows().filter(pk=operation.file_id, object_key=operation.object_key)
+    is_there = file.exists()  # it may have been deleted or renamed since
+    if is_there and found is not None and found[1] == operation.mark:
         _record_replacement(operation, found[0])
         return True
-    if is_over and found is None and operation.etag:  # the copy is the last that there is
-        _keep_copy(operation)
-    elif is_over:
+    if is_over and is_there and found is None and operation.etag:
+        _keep_copy(operation)  # the last that there is
+    elif is_over and not _rows().filter(object_key=operation.copy_key).exists():
         _storage().delete(operation.copy_key)
+    if not is_there and not _rows().filter(object_key=operation.object_key).exists():
+        _undo(operation.object_key, operation.mark)
     return is_over
 
 
