@@ -404,23 +404,23 @@ def _storage() -> ObjectStorage:
 
 
 @contextmanager
-def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[None]:
+def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[str]:
     """Lock the file and its new keys, end what was interrupted on them, and check the row.
 
-    Raises ConflictError where the row has another key by now, or was trashed or restored, and
-    FileExistsError where a new key is another file's.
+    Yields the row's ETag. Raises ConflictError where the row has another key by now, or was trashed
+    or restored, and FileExistsError where a new key is another file's.
     """
     keys = [str(file), *new_keys]
     with _locked(*keys):
         _settle_all(keys, but)
-        rows = _rows().filter(object_key__in=keys).only("object_key", "deleted_at")
+        rows = _rows().filter(object_key__in=keys).only("object_key", "deleted_at", "etag")
         found = {str(row): row for row in rows}
         row = found.pop(str(file), None)
         if row is None or row.pk != file.pk or (row.deleted_at is None) != (not file.deleted_at):
             raise _conflict(str(file))
         for key in found:
             raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
-        yield
+        yield row.etag
 
 
 @contextmanager
@@ -645,7 +645,9 @@ def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
     waits = in_callers_transaction()
     if waits and not connection.in_atomic_block:  # without autocommit nothing tells of the commit
         _refuse_transaction("delete")
-    with _changing(file):
+    with _changing(file) as etag:
+        if file.etag and file.etag != etag:  # another content than the caller has seen
+            raise _conflict(str(file))
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
         operation.etag, operation.who = file.etag or _etag_of(str(file)), _who()
