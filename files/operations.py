@@ -283,9 +283,12 @@ def _settle(operation: Operation, *, is_over: bool) -> None:
 
 
 def _settle_new_object(operation: Operation, is_over: bool) -> bool:
-    """Delete the object of a row that was not saved."""
+    """Delete the object of a row that was not saved.
+
+    An upload to a key that has a row may be going on, to replace the content.
+    """
     if _rows().filter(object_key=operation.object_key).exists():
-        return True
+        return is_over or operation.kind != Operation.Kind.UPLOAD
     return _undo(operation.object_key, operation.mark) or is_over
 
 
