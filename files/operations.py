@@ -277,6 +277,8 @@ def _settle(operation: Operation, *, is_over: bool) -> None:
         Operation.Kind.RENAME: _settle_rename,
         Operation.Kind.DELETE: _settle_deletion,
     }[Operation.Kind(operation.kind)]
+    if is_over and operation.upload_id:  # so that S3 makes no object of it any more
+        _abort_uploads(operation)
     if settle(operation, is_over):
         _abort_uploads(operation)
         operation.delete()
