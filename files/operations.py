@@ -259,10 +259,14 @@ def end(operation: Operation) -> None:
 def _settle_all(keys: Sequence[str], but: Operation | None) -> None:
     """End what was interrupted on the keys, which this session has locked."""
     on_keys = Q(object_key__in=keys) | Q(copy_key__in=keys)
-    for operation in Operation.objects.filter(on_keys):
-        if but is None or operation.pk != but.pk:
-            with _locked(*(key for key in operation.keys if key not in keys)):
-                _settle(operation, is_over=operation.is_late)
+    found = Operation.objects.filter(on_keys)
+    if but is not None and but.pk:
+        found = found.exclude(pk=but.pk)
+    if connection.in_atomic_block:  # in REPEATABLE READ an old snapshot ends in an error by this
+        found = found.select_for_update()
+    for operation in found:
+        with _locked(*(key for key in operation.keys if key not in keys)):
+            _settle(operation, is_over=operation.is_late)
 
 
 def _settle(operation: Operation, *, is_over: bool) -> None:
