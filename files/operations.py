@@ -591,6 +591,7 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
     none, and its `mark`, that of the upload where there is one, must be the mark of the write.
     """
     _refuse_transaction("replace")
+    validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
     with _changing(file, but=upload):
         found = _storage().find(str(file))
         operation = Operation.begin(
