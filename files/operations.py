@@ -133,11 +133,9 @@ def _who() -> str:
 def _committed(sql: str, parameters: list[Any]) -> Any:
     """Execute a statement that is committed now, whatever becomes of the caller's transaction.
 
-    Inside one it needs a connection of its own for the moment; but not in a TestCase, which could
-    not roll that back.
+    Inside one it needs a connection of its own for the moment.
     """
-    in_test = any(block._from_testcase for block in connection.atomic_blocks)  # type: ignore[attr-defined]
-    own = connection.copy() if in_callers_transaction() and not in_test else None
+    own = connection.copy() if in_callers_transaction() else None
     try:
         with (own or connection).cursor() as cursor:
             cursor.execute(sql, parameters)
