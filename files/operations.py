@@ -446,6 +446,7 @@ def _under_way(operation: Operation) -> Iterator[None]:
     try:
         yield
     except S3UnavailableError:
+        Operation.objects.filter(pk=pk).update(started_at=Now())  # S3 may be late from now on
         raise
     except Exception:
         operation.pk = pk  # which Django takes from what was deleted, also where that is not kept
@@ -664,7 +665,7 @@ def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
             raise _conflict(str(file))
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
-        operation.etag, operation.who = file.etag or _etag_of(str(file)), _who()
+        operation.etag, operation.who = _etag_to_delete(file), _who()
         with transaction.atomic():
             operation.save()
             result = delete_row()
@@ -683,9 +684,18 @@ def _copy_of_row(file: "File") -> "File":
     return type(file)(**{name: getattr(file, name) for name in names})
 
 
-def _etag_of(key: str) -> str:
-    found = _storage().find(key)
-    return found[0].etag if found else ""
+def _etag_to_delete(file: "File") -> str:
+    """Return the ETag of the object, empty where there is none: S3 is asked before the row goes.
+
+    Raises ObjectChangedError where the object is another one than the row knows.
+    """
+    found = _storage().find(str(file))
+    if found is None:
+        return ""
+    if file.etag and file.etag != found[0].etag:
+        text = "The object is not the one that the catalogue knows, so it stays"
+        raise ObjectChangedError(errno.ESTALE, text, str(file))
+    return found[0].etag
 
 
 def _destroy_after_commit(operation: Operation, row: "File") -> None:
