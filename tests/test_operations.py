@@ -538,6 +538,50 @@ def test_of_two_at_once_the_second_is_refused(transactional_db, make_file, stora
     assert locks() == 0
 
 
+PAIRS = [*ACTIONS, "create"]
+
+
+@pytest.mark.parametrize("second", PAIRS)
+@pytest.mark.parametrize("first", PAIRS)
+def test_of_each_two_at_once_neither_loses_anything(
+    transactional_db, make_file, storage, on_request, first, second
+):
+    file = make_file("a", b"old")
+    if first == "restore":
+        file.trash()
+    other = File.objects.get()
+
+    def act(name, own):
+        create("b", b"new") if name == "create" else ACTIONS[name](own)
+
+    on_request(lambda: elsewhere(lambda: act(second, other)))
+    with contextlib.suppress(OSError):
+        act(first, file)
+    on_request(None)
+    sweep()
+    assert b"old" in objects(storage).values() or "delete" in {first, second}
+    assert {str(row) for row in File.objects.all()} == set(objects(storage))
+    assert_rows_are_true(storage)
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+@pytest.fixture
+def on_request(monkeypatch):
+    """Return what calls an action before each of this thread's requests to S3."""
+    actions, thread = [], threading.get_ident()
+
+    def urlopen(pool, *arguments, urlopen=HTTPConnectionPool.urlopen, **options):
+        if actions and threading.get_ident() == thread:
+            actions[0]()
+        return urlopen(pool, *arguments, **options)
+
+    def on_request(action):
+        actions[:] = [action] if action else []
+
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", urlopen)
+    return on_request
+
+
 def test_of_eight_renames_one_wins(transactional_db, make_file, storage):
     pk = make_file("a", b"text").pk
     start, outcomes = threading.Barrier(8), []
