@@ -122,9 +122,14 @@ class Machine(RuleBasedStateMachine):
     def operate(self, action, breaks):
         self._run([self._bind(action)], breaks)
 
-    @rule(action=actions, other=others, breaks=st.none() | breaks)
-    def operate_two_at_once(self, action, other, breaks):
-        self._run([self._bind(action)], breaks, other)
+    @rule(action=actions, other=others, is_same=st.booleans(), breaks=st.none() | breaks)
+    def operate_two_at_once(self, action, other, is_same, breaks):
+        step, second = other
+        if is_same:  # a sweep is about all files
+            second = second._replace(row=action.row, key=second.key and action.key)
+        if action.kind == "trash":  # which is one statement: nothing can come in between
+            action, second = second, action
+        self._run([self._bind(action)], breaks, (step, second))
 
     @rule(
         action=actions, step=steps, at=st.sampled_from(["key", "target"]), breaks=st.none() | breaks
