@@ -424,6 +424,18 @@ def test_rename_refuses_the_key_of_an_object_without_a_row(make_file, storage, p
     assert (state(), objects(storage)) == (before, {"a": b"text", "b": b"other"})
 
 
+def test_rename_tells_what_is_in_its_way_though_an_upload_to_that_key_is_open(
+    make_file, storage, put
+):
+    file = make_file("a", b"text")
+    put("b", b"other")
+    upload_id = storage.begin_upload("b", "text/plain", "0" * 32)
+    with pytest.raises(FileExistsError, match="an object of this key"):
+        file.rename("b")
+    assert [upload["UploadId"] for upload in open_uploads(storage)] == [upload_id]
+    assert Operation.objects.count() == 0
+
+
 def test_rename_overwrites_nothing_that_came_meanwhile(make_file, storage, put, during):
     file = make_file("a", b"text")
     before = state()

@@ -63,8 +63,9 @@ class Operation(models.Model):
             setattr(operation, name, value)
         names = ["kind", "object_key", "copy_key", "file_id", "etag", "mark", "who"]
         columns, places = ", ".join(names), ", ".join(["%s"] * len(names))
-        (operation.pk,) = _committed(
-            f"INSERT INTO files_operation ({columns}) VALUES ({places}) RETURNING id",  # noqa: S608
+        operation.pk, operation.started_at = _committed(
+            f"INSERT INTO files_operation ({columns}) VALUES ({places})"  # noqa: S608
+            " RETURNING id, started_at",
             [getattr(operation, name) for name in names],
         )
         return operation
