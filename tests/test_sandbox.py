@@ -76,6 +76,7 @@ def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         try:
             line = process.stdout.readline().decode()
@@ -84,9 +85,22 @@ def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
             browse(*found.groups())
         finally:
             process.send_signal(end)
-            output = process.communicate(timeout=30)
+            output = communicate(process)
     assert process.returncode == 128 + end
     assert b"Traceback" not in b"".join(output)
+
+
+def heed_ctrl_c():
+    """Take SIGINT as on a terminal: a shell lets what it runs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def communicate(process):
+    try:
+        return process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def browse(url, login, password):
@@ -123,6 +137,6 @@ def test_ended_while_it_starts_it_leaves_nothing():
         assert process.stderr.readline().startswith(b"sandbox: embedded")
         time.sleep(0.7)
         process.terminate()
-        rest = process.communicate(timeout=30)
+        rest = communicate(process)
     assert process.returncode == 143
     assert rest == (b"", b"")
