@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import ObjectChangedError, backend, reading
+from files.storage import ObjectChangedError, copying, reading, writing
 from files.storage.stat import read_stat
 from tests.faults import Fault, Kill, KilledError, Steps
 from tests.test_operations import RollBackError, create, execute, listed, locks, open_uploads
@@ -555,9 +555,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
-    monkeypatch.setattr(backend, "PART_SIZE", PART)
-    monkeypatch.setattr(backend, "COPY_PART_SIZE", PART)
-    monkeypatch.setattr(backend, "COPIES", 1)  # so that the steps have an order
+    monkeypatch.setattr(writing, "PART_SIZE", PART)
+    monkeypatch.setattr(copying, "COPY_PART_SIZE", PART)
+    monkeypatch.setattr(copying, "COPIES", 1)  # so that the steps have an order
 
 
 def test_nothing_is_lost_whatever_is_done_and_broken(transactional_db, storage, referring, quick):
