@@ -109,9 +109,13 @@ class Operation(models.Model):
         return self.kind != self.Kind.UPLOAD and self.started_at < timezone.now() - LATE
 
     def become_deletion(self, etag: str) -> None:
-        """Note that only the old object, of this ETag, is left to be deleted."""
-        self.kind, self.copy_key, self.etag, self.upload_id = self.Kind.DELETE, "", etag, ""
-        self.save(update_fields=["kind", "copy_key", "etag", "upload_id"])
+        """Note in the row that only the old object, of this ETag, is left to be deleted.
+
+        Here the operation stays what it was, as that is what is left where the commit fails.
+        """
+        Operation.objects.filter(pk=self.pk).update(
+            kind=self.Kind.DELETE, copy_key="", etag=etag, upload_id=""
+        )
 
     def note_upload(self, upload_id: str) -> None:
         """Commit S3's id of the multipart upload that has been begun."""
@@ -146,7 +150,9 @@ def _committed(sql: str, parameters: list[Any]) -> Any:
 
 def in_callers_transaction() -> bool:
     """Return whether a transaction is open that is not just the one around a TestCase."""
-    return connection.in_atomic_block and not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
+    if not connection.in_atomic_block:
+        return not connection.get_autocommit()
+    return not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
 
 
 def _refuse_transaction(action: str) -> None:
@@ -167,7 +173,13 @@ def _locked(*keys: str) -> Iterator[None]:
         _lock("pg_try_advisory_xact_lock", keys)
         yield
         return
-    _lock("pg_try_advisory_lock", keys)
+    try:
+        _lock("pg_try_advisory_lock", keys)
+    except ConflictError:
+        raise
+    except BaseException:  # a lock of the session outlives the statement that fails
+        _end_session()
+        raise
     try:
         yield
     finally:
@@ -187,7 +199,17 @@ def _unlock(keys: tuple[str, ...]) -> None:
     try:
         _call("pg_advisory_unlock", keys)
     except DatabaseError:
-        connection.close()
+        _end_session()
+    except BaseException:
+        _end_session()
+        raise
+
+
+def _end_session() -> None:
+    """Close the connection itself: Django would give it back to a pool, and its locks with it."""
+    if connection.connection is not None:
+        connection.connection.close()
+    connection.close()
 
 
 def _call(function: str, keys: tuple[str, ...]) -> list[bool]:
@@ -234,17 +256,21 @@ def is_left_over(key: str) -> bool:
 def end(operation: Operation) -> None:
     """End an interrupted operation. Raises ConflictError while it is under way, and S3's errors."""
     with _locked(*operation.keys):
-        if Operation.objects.filter(pk=operation.pk).exists():
-            _settle(operation, is_over=True)
+        for current in Operation.objects.filter(pk=operation.pk):  # it may have gone on meanwhile
+            _settle(current, is_over=True)
 
 
 def _settle_all(keys: Sequence[str], but: Operation | None) -> None:
     """End what was interrupted on the keys, which this session has locked."""
     on_keys = Q(object_key__in=keys) | Q(copy_key__in=keys)
-    for operation in Operation.objects.filter(on_keys):
-        if but is None or operation.pk != but.pk:
-            with _locked(*(key for key in operation.keys if key not in keys)):
-                _settle(operation, is_over=operation.is_late)
+    found = Operation.objects.filter(on_keys)
+    if but is not None and but.pk:
+        found = found.exclude(pk=but.pk)
+    if connection.in_atomic_block:  # in REPEATABLE READ an old snapshot ends in an error by this
+        found = found.select_for_update()
+    for operation in found:
+        with _locked(*(key for key in operation.keys if key not in keys)):
+            _settle(operation, is_over=operation.is_late)
 
 
 def _settle(operation: Operation, *, is_over: bool) -> None:
@@ -259,13 +285,18 @@ def _settle(operation: Operation, *, is_over: bool) -> None:
         Operation.Kind.RENAME: _settle_rename,
         Operation.Kind.DELETE: _settle_deletion,
     }[Operation.Kind(operation.kind)]
+    if is_over and operation.upload_id:  # so that S3 makes no object of it any more
+        _abort_uploads(operation)
     if settle(operation, is_over):
         _abort_uploads(operation)
         operation.delete()
 
 
 def _settle_new_object(operation: Operation, is_over: bool) -> bool:
-    """Delete the object of a row that was not saved; an upload may go on."""
+    """Delete the object of a row that was not saved.
+
+    An upload to a key that has a row may be going on, to replace the content.
+    """
     if _rows().filter(object_key=operation.object_key).exists():
         return is_over or operation.kind != Operation.Kind.UPLOAD
     return _undo(operation.object_key, operation.mark) or is_over
@@ -290,13 +321,17 @@ def _undo(key: str, mark: str) -> bool:
 def _settle_replacement(operation: Operation, is_over: bool) -> bool:
     """Note the new content where it has been written, and drop the copy of the old one if not."""
     found = _storage().find(operation.object_key)
-    if found is not None and found[1] == operation.mark:
+    file = _rows().filter(pk=operation.file_id, object_key=operation.object_key)
+    is_there = file.exists()  # it may have been deleted or renamed since
+    if is_there and found is not None and found[1] == operation.mark:
         _record_replacement(operation, found[0])
         return True
-    if is_over and found is None and operation.etag:  # the copy is the last that there is
-        _keep_copy(operation)
-    elif is_over:
+    if is_over and is_there and found is None and operation.etag:
+        _keep_copy(operation)  # the last that there is
+    elif is_over and not _rows().filter(object_key=operation.copy_key).exists():
         _storage().delete(operation.copy_key)
+    if not is_there and not _rows().filter(object_key=operation.object_key).exists():
+        _undo(operation.object_key, operation.mark)
     return is_over
 
 
@@ -336,6 +371,8 @@ def _settle_deletion(operation: Operation, is_over: bool) -> bool:
 
 def _delete_object(operation: Operation) -> None:
     """Delete the object that has the operation's ETag; one that has another is not ours."""
+    if not operation.etag:  # there was none, so that one that is there by now is not ours
+        return
     try:
         _storage().delete(operation.object_key, operation.etag)
     except ObjectChangedError:
@@ -380,11 +417,11 @@ def _storage() -> ObjectStorage:
 
 
 @contextmanager
-def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator["File"]:
+def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[str]:
     """Lock the file and its new keys, end what was interrupted on them, and check the row.
 
-    Yields the row's key and ETag of now. Raises ConflictError where the row has another key by now,
-    or was trashed or restored, and FileExistsError where a new key is another file's.
+    Yields the row's ETag. Raises ConflictError where the row has another key by now, or was trashed
+    or restored, and FileExistsError where a new key is another file's.
     """
     keys = [str(file), *new_keys]
     with _locked(*keys):
@@ -396,7 +433,7 @@ def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Ite
             raise _conflict(str(file))
         for key in found:
             raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
-        yield row
+        yield row.etag
 
 
 @contextmanager
@@ -405,11 +442,13 @@ def _under_way(operation: Operation) -> Iterator[None]:
 
     Where S3 did not answer, what it was asked for may happen yet: the next attempt ends it.
     """
+    pk = operation.pk
     try:
         yield
     except S3UnavailableError:
         raise
     except Exception:
+        operation.pk = pk  # which Django takes from what was deleted, also where that is not kept
         try:
             _settle(operation, is_over=True)
         except (OSError, DatabaseError) as error:
@@ -417,11 +456,14 @@ def _under_way(operation: Operation) -> Iterator[None]:
         raise
 
 
-def _record(file: "File", **values: Any) -> None:
-    """Write columns of the row, and nothing else."""
+@contextmanager
+def _recording(file: "File", **values: Any) -> Iterator[None]:
+    """Write columns of the row, and nothing else; the file has them when that is committed."""
+    with transaction.atomic():
+        yield
+        _rows().filter(pk=file.pk).update(**values)
     for name, value in values.items():
         setattr(file, name, value)
-    _rows().filter(pk=file.pk).update(**values)
 
 
 # The operations
@@ -466,11 +508,14 @@ def restore(file: "File") -> None:
     """Take the file out of the trash: see `File.restore`."""
     _refuse_transaction("restore")
     if file.original_key:
-        _move(file, _free_key(file.original_key), original_key="", deleted_at=None)
+        with _changing(file):  # which ends what an interrupted restore has left under the key
+            key = _free_key(file.original_key)
+        _move(file, key, original_key="", deleted_at=None)
         return
     with _changing(file):
         stat = _storage().stat(str(file))
-        _record(file, **stat._asdict(), missing_at=None, deleted_at=None)
+        with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
+            pass
 
 
 def _free_key(key: str) -> str:
@@ -499,9 +544,9 @@ def _move(file: "File", key: str, **changes: Any) -> None:
         )
         with _under_way(operation):
             etag, stat = _copy(operation)
-            with transaction.atomic():
-                _record(file, object_key=key, **stat._asdict(), missing_at=None, **changes)
+            with _recording(file, object_key=key, **stat._asdict(), missing_at=None, **changes):
                 operation.become_deletion(etag)
+        operation.etag = etag
         _destroy_left(operation)
 
 
@@ -550,6 +595,7 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
     none, and its `mark`, that of the upload where there is one, must be the mark of the write.
     """
     _refuse_transaction("replace")
+    validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
     with _changing(file, but=upload):
         found = _storage().find(str(file))
         operation = Operation.begin(
@@ -566,10 +612,9 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
             )
             yield operation
             stat = _storage().stat(str(file))
-            with transaction.atomic():
+            with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
                 if kept:
                     _insert_kept(operation, kept, file.name)
-                _record(file, **stat._asdict(), missing_at=None, deleted_at=None)
                 operation.delete()
 
 
@@ -612,8 +657,10 @@ def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str],
 def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
     """Delete the row, and its object when the database has agreed: see `File.delete`."""
     waits = in_callers_transaction()
-    with _changing(file) as current:
-        if current.etag != file.etag:  # a content that the caller has not seen
+    if waits and not connection.in_atomic_block:  # without autocommit nothing tells of the commit
+        _refuse_transaction("delete")
+    with _changing(file) as etag:
+        if file.etag and file.etag != etag:  # another content than the caller has seen
             raise _conflict(str(file))
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
@@ -643,7 +690,11 @@ def _etag_of(key: str) -> str:
 
 def _destroy_after_commit(operation: Operation, row: "File") -> None:
     with _locked(operation.object_key):
-        if Operation.objects.filter(pk=operation.pk).exists():  # nobody has ended it meanwhile
+        if not Operation.objects.filter(pk=operation.pk).exists():
+            return  # somebody has ended it meanwhile
+        if _rows().filter(object_key=operation.object_key).exists():
+            operation.delete()  # the object is that row's now
+        else:
             _destroy(operation, row)
 
 

@@ -8,7 +8,7 @@ CREATE FUNCTION files_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM files_operation
-        WHERE object_key = OLD.object_key AND file_id = OLD.id AND kind IN ('delete', 'rename')
+        WHERE object_key = OLD.object_key AND file_id = OLD.id AND kind = 'delete'
     ) THEN
         RAISE EXCEPTION
             'The object of file % would be left without a row: use File.delete(), File.trash() or'
