@@ -18,7 +18,7 @@ from urllib3.exceptions import ProtocolError
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import S3UnavailableError, backend, reading
+from files.storage import S3UnavailableError, copying, reading, writing
 from tests.test_operations import (
     MIB,
     OPERATIONS,
@@ -296,7 +296,7 @@ def test_a_late_completion_loses_no_former_content(transactional_db, make_file, 
     def hang(params, **about):
         sent.update(params)
 
-    size = backend.PART_SIZE + 1
+    size = writing.PART_SIZE + 1
     storage.client.meta.events.register("provide-client-params.s3.CompleteMultipartUpload", hang)
     try:
         during("CompleteMultipartUpload", interrupt)
@@ -444,8 +444,8 @@ def failing(monkeypatch):
 def test_what_s3_breaks_off_can_be_repeated_at_once(
     transactional_db, storage, monkeypatch, failing, operation, size, outcome, kind
 ):
-    for name in ("PART_SIZE", "COPY_PART_SIZE"):
-        monkeypatch.setattr(backend, name, 5 * MIB)
+    monkeypatch.setattr(writing, "PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(copying, "COPY_PART_SIZE", 5 * MIB)
     for number in itertools.count(1):
         pk = prepare(operation, size, storage)
         file = File.objects.get(pk=pk)
