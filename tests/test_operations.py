@@ -424,6 +424,18 @@ def test_rename_refuses_the_key_of_an_object_without_a_row(make_file, storage, p
     assert (state(), objects(storage)) == (before, {"a": b"text", "b": b"other"})
 
 
+def test_rename_tells_what_is_in_its_way_though_an_upload_to_that_key_is_open(
+    make_file, storage, put
+):
+    file = make_file("a", b"text")
+    put("b", b"other")
+    upload_id = storage.begin_upload("b", "text/plain", "0" * 32)
+    with pytest.raises(FileExistsError, match="an object of this key"):
+        file.rename("b")
+    assert [upload["UploadId"] for upload in open_uploads(storage)] == [upload_id]
+    assert Operation.objects.count() == 0
+
+
 def test_rename_overwrites_nothing_that_came_meanwhile(make_file, storage, put, during):
     file = make_file("a", b"text")
     before = state()
@@ -536,6 +548,50 @@ def test_of_two_at_once_the_second_is_refused(transactional_db, make_file, stora
         storage.replace("a.txt", ContentFile(b"ours"), operation.etag)
     assert objects(storage) == {"a.txt": b"ours", str(kept()): b"old"}
     assert locks() == 0
+
+
+PAIRS = [*ACTIONS, "create"]
+
+
+@pytest.mark.parametrize("second", PAIRS)
+@pytest.mark.parametrize("first", PAIRS)
+def test_of_each_two_at_once_neither_loses_anything(
+    transactional_db, make_file, storage, on_request, first, second
+):
+    file = make_file("a", b"old")
+    if first == "restore":
+        file.trash()
+    other = File.objects.get()
+
+    def act(name, own):
+        create("b", b"new") if name == "create" else ACTIONS[name](own)
+
+    on_request(lambda: elsewhere(lambda: act(second, other)))
+    with contextlib.suppress(OSError):
+        act(first, file)
+    on_request(None)
+    sweep()
+    assert b"old" in objects(storage).values() or "delete" in {first, second}
+    assert {str(row) for row in File.objects.all()} == set(objects(storage))
+    assert_rows_are_true(storage)
+    assert (locks(), Operation.objects.count()) == (0, 0)
+
+
+@pytest.fixture
+def on_request(monkeypatch):
+    """Return what calls an action before each of this thread's requests to S3."""
+    actions, thread = [], threading.get_ident()
+
+    def urlopen(pool, *arguments, urlopen=HTTPConnectionPool.urlopen, **options):
+        if actions and threading.get_ident() == thread:
+            actions[0]()
+        return urlopen(pool, *arguments, **options)
+
+    def on_request(action):
+        actions[:] = [action] if action else []
+
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", urlopen)
+    return on_request
 
 
 def test_of_eight_renames_one_wins(transactional_db, make_file, storage):

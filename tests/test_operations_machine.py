@@ -79,11 +79,11 @@ revocable = st.builds(
     Action, st.sampled_from(["create", "trash", "delete"]), st.integers(0, 5), keys, sizes
 )
 sweeps = st.just(Action("sweep", 0, "", False))
-steps = st.integers(1, 24)
+steps = st.integers(1, 12) | st.integers(1, 24)
 others = st.tuples(steps, actions | actions | actions | sweeps)
 faults = st.builds(
     Fault,
-    st.integers(1, 8),
+    st.integers(1, 5),
     st.sampled_from(["403", "503", "reset", "lost", "late"]),
     st.booleans(),
 )
@@ -122,18 +122,28 @@ class Machine(RuleBasedStateMachine):
     def operate(self, action, breaks):
         self._run([self._bind(action)], breaks)
 
-    @rule(action=actions, other=others, breaks=st.none() | breaks)
-    def operate_two_at_once(self, action, other, breaks):
-        self._run([self._bind(action)], breaks, other)
+    @rule(action=actions, other=others, is_same=st.booleans(), breaks=st.none() | breaks)
+    def operate_two_at_once(self, action, other, is_same, breaks):
+        step, second = other
+        if is_same:  # a sweep is about all files
+            second = second._replace(row=action.row, key=second.key and action.key)
+        if action.kind == "trash":  # which is one statement: nothing can come in between
+            action, second = second, action
+        self._run([self._bind(action)], breaks, (step, second))
 
     @rule(
         action=actions, step=steps, at=st.sampled_from(["key", "target"]), breaks=st.none() | breaks
     )
     def operate_while_somebody_puts(self, action, step, at, breaks):
-        """Let an object be written, as somebody does who shares the bucket, where it can harm."""
-        bound = self._bind(action)
-        key = getattr(bound, at) or bound.key
-        self._run([bound], breaks, (step, Action("put", 0, key, False)))
+        """Let an object be written, as somebody does who shares the bucket, where it can harm.
+
+        Nothing is large then: moto ignores the conditions on parts and on their completion.
+        """
+        bound = self._bind(action._replace(is_large=False))
+        if bound.file and bound.file.size > PART:
+            return
+        key = bound.target if at == "target" or bound.kept else bound.key
+        self._run([bound], breaks, (step, Action("put", 0, key or action.key, False)))
 
     @rule(
         chosen=st.lists(revocable, min_size=1, max_size=2),
@@ -144,22 +154,24 @@ class Machine(RuleBasedStateMachine):
     def operate_in_a_transaction(self, chosen, end, breaks, other):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
-    @rule(breaks=breaks, other=st.none() | others)
     def purge(self, breaks, other):
         trashed = File.objects.trashed().order_by("pk")
         deletions = [self._bind_row("delete", file) for file in trashed]
         self._run([Bound("sweep"), *deletions], breaks, other)
 
     @rule(
-        what=st.sampled_from(["sweep", "let a minute pass", "refer", "refer no more", "put"]),
+        what=st.sampled_from(["purge", "sweep", "let a minute pass", "refer", "free", "put"]),
         key=keys,
+        breaks=breaks,
+        other=st.none() | others,
     )
-    def do_in_between(self, what, key):
+    def do_in_between(self, what, key, breaks, other):
         {
+            "purge": lambda: self.purge(breaks, other),
             "sweep": self.sweep,
             "let a minute pass": self.let_a_minute_pass,
             "refer": lambda: self.refer_to(key),
-            "refer no more": self.refer_to_no_row,
+            "free": self.refer_to_no_row,
             "put": lambda: self.put_or_delete(key),
         }[what]()
 

@@ -107,7 +107,7 @@ def test_what_others_have_written_meanwhile_stays_and_is_told(trash, storage, pu
 
 def test_what_somebody_else_is_deleting_is_skipped(transactional_db, trash, storage):
     trash(31, "a", "b")
-    with operations._locked("a"):
+    with operations.locked("a"):
         found = []
         thread = threading.Thread(target=lambda: found.append(purge()) or connection.close())
         thread.start()

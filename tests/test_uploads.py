@@ -15,8 +15,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from files import operations
 from files.models import File
+from files.operations import changes
 from files.uploads import json_views, steps
 
 pytestmark = pytest.mark.django_db
@@ -177,7 +177,7 @@ def test_a_replacement_that_was_interrupted_is_noted(admin_client, make_file, mo
     plan = begin(admin_client, replace=True).json()
     finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
     with monkeypatch.context() as patch:
-        patch.setattr(operations, "_insert_kept", interrupt)
+        patch.setattr(changes, "insert_kept", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ask(admin_client, "finish", **finish)
     assert File.objects.get().size == 3

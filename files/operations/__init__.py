@@ -1,0 +1,53 @@
+"""What changes a row and its object together.
+
+One rule holds for all of it: first a committed row that says what is about to happen, then the
+bytes, then the row that says that it happened. Bytes are destroyed last, only after the database
+has agreed, and only those that the row names by their ETag. What is under way is an `Operation`.
+What stops in between leaves it, and the next attempt on that key or the next sweep ends it.
+
+A key is locked for the time by an advisory lock of PostgreSQL: of the session, or inside the
+caller's transaction of that. The transaction around a TestCase is no caller's.
+"""
+
+from files.operations.changes import (
+    begin_upload,
+    creating,
+    delete,
+    finish_upload,
+    rename,
+    replace,
+    replacing,
+    restore,
+    trash,
+)
+from files.operations.interrupted import (
+    end,
+    foreign_keys,
+    interrupted,
+    is_left_over,
+    open_uploads,
+)
+from files.operations.locking import ConflictError, in_callers_transaction, locked
+from files.operations.operation import LATE, Operation
+
+__all__ = [
+    "LATE",
+    "ConflictError",
+    "Operation",
+    "begin_upload",
+    "creating",
+    "delete",
+    "end",
+    "finish_upload",
+    "foreign_keys",
+    "in_callers_transaction",
+    "interrupted",
+    "is_left_over",
+    "locked",
+    "open_uploads",
+    "rename",
+    "replace",
+    "replacing",
+    "restore",
+    "trash",
+]

@@ -1,0 +1,93 @@
+"""Locks on keys, by PostgreSQL's advisory locks, and the transactions that they live in."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import DatabaseError, connection, transaction
+
+from files.storage import ObjectChangedError
+
+LOCKS = 0x66696C6573  # the seed of our advisory locks, so that they are nobody else's
+
+
+class ConflictError(ObjectChangedError):
+    """Another operation on the file is under way, or has changed it since it was read."""
+
+
+def in_callers_transaction() -> bool:
+    """Return whether a transaction is open that is not just the one around a TestCase."""
+    if not connection.in_atomic_block:
+        return not connection.get_autocommit()
+    return not connection.atomic_blocks[-1]._from_testcase  # type: ignore[attr-defined]
+
+
+def refuse_transaction(action: str) -> None:
+    if in_callers_transaction():
+        raise transaction.TransactionManagementError(
+            f"{action}() cannot be undone by the database, so it refuses to run inside a"
+            " transaction (it needs a durable one of its own): call it outside of atomic()."
+        )
+
+
+@contextmanager
+def locked(*keys: str) -> Iterator[None]:
+    """Let nobody else operate on the keys meanwhile. Raises ConflictError.
+
+    Inside a caller's transaction they stay locked until its end.
+    """
+    if in_callers_transaction():
+        _lock("pg_try_advisory_xact_lock", keys)
+        yield
+        return
+    try:
+        _lock("pg_try_advisory_lock", keys)
+    except ConflictError:
+        raise
+    except BaseException:  # a lock of the session outlives the statement that fails
+        _end_session()
+        raise
+    try:
+        yield
+    finally:
+        _unlock(keys)
+
+
+def _lock(function: str, keys: tuple[str, ...]) -> None:
+    held = _call(function, keys)
+    if not all(held):
+        if function == "pg_try_advisory_lock":
+            _unlock(tuple(key for key, is_held in zip(keys, held, strict=True) if is_held))
+        raise conflict(keys[held.index(False)])
+
+
+def _unlock(keys: tuple[str, ...]) -> None:
+    """Give locks of the session back. Where that fails, end the session, and its locks with it."""
+    try:
+        _call("pg_advisory_unlock", keys)
+    except DatabaseError:
+        _end_session()
+    except BaseException:
+        _end_session()
+        raise
+
+
+def _end_session() -> None:
+    """Close the connection itself: Django would give it back to a pool, and its locks with it."""
+    if connection.connection is not None:
+        connection.connection.close()
+    connection.close()
+
+
+def _call(function: str, keys: tuple[str, ...]) -> list[bool]:
+    calls = ", ".join([f"{function}(hashtextextended(%s, {LOCKS}))"] * len(keys))
+    if not keys:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {calls}", keys)
+        return list(cursor.fetchone())
+
+
+def conflict(key: str) -> ConflictError:
+    text = "Another operation on the file is under way or has changed it: try again"
+    return ConflictError(errno.ESTALE, text, key)
