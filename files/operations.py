@@ -290,8 +290,9 @@ def _settle_replacement(operation: Operation, is_over: bool) -> bool:
     if found is not None and found[1] == operation.mark:
         _record_replacement(operation, found[0])
         return True
-    if is_over and found is None and operation.etag:  # the copy is the last that there is
-        _keep_copy(operation)
+    row = _rows().filter(pk=operation.file_id, object_key=operation.object_key)
+    if is_over and found is None and operation.etag and row.exists():
+        _keep_copy(operation)  # the last that there is, unless the file was moved or deleted
     elif is_over:
         _storage().delete(operation.copy_key)
     return is_over
