@@ -302,6 +302,21 @@ def test_what_cannot_be_rolled_back_is_refused_in_a_transaction(
     assert (locks(), Operation.objects.count()) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("action", "left"), [("rename", {"b": b"old"}), ("delete", {})], ids=["rename", "delete"]
+)
+def test_a_replacement_that_was_interrupted_leaves_no_copy_of_what_has_gone(
+    make_file, storage, action, left
+):
+    file, content = make_file("a.txt", b"old"), ContentFile(b"new")
+    content.seekable = lost
+    with pytest.raises(S3UnavailableError):
+        file.replace(content)
+    ACTIONS[action](file)
+    operations.end(Operation.objects.get())
+    assert (objects(storage), [key for key, _, _ in rows()]) == (left, list(left))
+
+
 def test_restore_brings_a_replaced_content_back_to_its_key(make_file, storage):
     file = make_file("a.txt", b"old", ContentType="text/x-old")
     file.replace(ContentFile(b"new"))
