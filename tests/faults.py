@@ -24,7 +24,8 @@ class FaultProxy(ThreadingHTTPServer):
     """Passes requests on to S3, each with the next of `faults`, and counts them in `requests`.
 
     A fault is a kind and a number of bytes of the body that pass before it: ("reset", 10),
-    ("short", 10), ("stall", 10); or ("status", 503); or ("call", 10) for `on_call`; or None.
+    ("short", 10), ("stall", 10); or ("status", 503); or ("call", 10) for `on_call`, by 0
+    before any of the answer; or None.
     """
 
     daemon_threads = True
@@ -62,6 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         body = answer.read()
         upstream.close()
+        if (kind, number) == ("call", 0):
+            self.server.on_call()
+            kind = ""
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"connection", "date", "server", "transfer-encoding"}:
