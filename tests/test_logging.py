@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -65,6 +66,19 @@ def test_a_host_that_is_not_allowed_leaves_one_line(production):
     )
 
 
+def read_to(server, text):
+    """Return what the server has logged up to the line with this text."""
+    watchdog = threading.Timer(30, server.kill)
+    watchdog.start()
+    log = b""
+    for line in server.stderr:
+        log += line
+        if text in line:
+            break
+    watchdog.cancel()
+    return log.decode()
+
+
 def test_runserver_keeps_its_own_lines():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -74,8 +88,9 @@ def test_runserver_keeps_its_own_lines():
     try:
         wait_for(port)
         fetch(f"http://127.0.0.1:{port}/nowhere/", {})
+        log = read_to(server, b'"GET /nowhere/')  # which is written after the answer
     finally:
         server.terminate()
-        log = server.communicate()[1].decode()
+        server.communicate()
     own = r'\[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\] "GET /nowhere/ HTTP/1\.1" 404 \d+\n'
     assert re.search(rf"{TIME} WARNING django\.request: Not Found: /nowhere/\n{own}$", log)

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -13,7 +12,13 @@ from pathlib import Path
 import psycopg
 
 from project.sandbox.services.environment import Postgres, clean_environ, make_password
-from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
+from project.sandbox.services.processes import (
+    ServicesError,
+    free_port,
+    patiently,
+    run_program,
+    start_server,
+)
 
 
 def start(stack: ExitStack) -> tuple[Postgres, str]:
@@ -86,7 +91,7 @@ def _make_cluster(programs: Path, home: Path, user: str | None, postgres: Postgr
     if user:
         for path in (home, passwords):
             shutil.chown(path, user)
-    subprocess.run(
+    run_program(
         [
             *(programs / "initdb", "-D", home / "data", "-U", postgres.user),
             *("--pwfile", passwords, "--auth=scram-sha-256"),
@@ -94,8 +99,6 @@ def _make_cluster(programs: Path, home: Path, user: str | None, postgres: Postgr
         ],
         user=user,
         cwd=home,
-        check=True,
-        capture_output=True,
     )
 
 
