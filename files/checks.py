@@ -39,7 +39,7 @@ def _origins() -> list[str]:
 
 
 def _allows(rule: Rule, origin: str) -> bool:
-    """Say whether S3 lets the origin PUT with a checksum by this rule: `*` stands for any text."""
+    """Return whether S3 lets the origin PUT with a checksum by this rule; `*` is any text."""
     return (
         "PUT" in rule["AllowedMethods"]
         and any(fnmatchcase(origin, allowed) for allowed in rule["AllowedOrigins"])

@@ -165,7 +165,7 @@ class File(models.Model):
         if is_new(self.object_key):
             self._save_with_content(*args, **kwargs)
             return
-        if self._state.adding and not self.pk:
+        if self._state.adding:
             validate_new_key(self.object_key)
         super().save(*args, **kwargs)
 

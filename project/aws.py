@@ -31,8 +31,7 @@ class _Loader(Loader):
 def session() -> Session:
     """Return the session; region, credentials and endpoints come from AWS's own variables.
 
-    It is the session that boto3 wraps, and makes the same clients, but without boto3's transfer
-    manager, whose import is a twentieth of a short command's time.
+    It is the session that boto3 wraps, and makes the same clients for less time.
 
     ``AWS_REGION`` is read here because botocore knows only ``AWS_DEFAULT_REGION``, while the other
     AWS SDKs, ECS and Lambda set the first. Raises BotoCoreError where a profile is unknown.

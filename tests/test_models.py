@@ -91,10 +91,11 @@ def test_a_content_under_a_taken_key_is_refused(storage, put, has_row):
     assert (storage.listdir(""), File.objects.count()) == (before, has_row)
 
 
+@pytest.mark.parametrize("pk", [None, 5])
 @pytest.mark.parametrize("content", [".files/a", ContentFile(b"x", name=".files/a")])
-def test_a_reserved_key_is_refused(storage, content):
+def test_a_reserved_key_is_refused(storage, content, pk):
     with pytest.raises(ValidationError, match="reserved"):
-        File.objects.create(object_key=content)
+        File.objects.create(pk=pk, object_key=content)
     assert (storage.listdir(".files"), File.objects.count()) == (([], []), 0)
 
 

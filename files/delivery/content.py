@@ -127,7 +127,7 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
 
 
 def _is_rewritten_by_clients(key: str) -> bool:
-    """Say whether clients change the key's URL: dot segments they resolve (RFC 3986 5.2.4)."""
+    """Return whether clients change the key's URL by resolving dot segments (RFC 3986 5.2.4)."""
     return not {".", ".."}.isdisjoint(key.split("/"))
 
 

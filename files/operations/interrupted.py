@@ -118,11 +118,18 @@ def _settle_replacement(operation: Operation, is_over: bool) -> bool:
         return True
     if is_over and is_there and found is None and operation.etag:
         _keep_copy(operation)  # the last that there is
-    elif is_over and not rows().filter(object_key=operation.copy_key).exists():
-        storage().delete(operation.copy_key)
+    elif is_over:
+        _drop_copy(operation)
     if not is_there and not rows().filter(object_key=operation.object_key).exists():
         _undo(operation.object_key, operation.mark)
     return is_over
+
+
+def _drop_copy(operation: Operation) -> None:
+    """Delete the copy that no row names."""
+    found = storage().find(operation.copy_key)
+    if found is not None and not rows().filter(object_key=operation.copy_key).exists():
+        storage().delete(operation.copy_key, found[0].etag)
 
 
 def _record_replacement(operation: Operation, stat: ObjectStat) -> None:

@@ -3,8 +3,7 @@
 botocore's models, parsers and handlers are most of the work of a small request, and it never
 continues a body that breaks. So reads are requests of our own: by urllib3, on which botocore is
 built too, with botocore's credentials and presigned URLs. All else that is asked of S3 goes through
-boto3's client in `files.storage`. This module does without that one, and without django-storages,
-so that a command that reads one file starts faster.
+boto3's client.
 """
 
 import errno
@@ -43,6 +42,7 @@ from files.storage.errors import (
     unreachable,
 )
 from files.storage.opening import parse_mode
+from files.storage.stat import read_stat
 from project import aws
 
 if TYPE_CHECKING:
@@ -405,8 +405,8 @@ class ObjectReader(io.RawIOBase):
         if self._size is None:
             response = self._bucket.request("HEAD", self._key)
             response.close()
-            self._etag = response.headers["ETag"]
-            self._size = int(response.headers["Content-Length"])
+            stat = read_stat(self._key, response.headers)
+            self._etag, self._size = stat.etag, stat.size
         return self._size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

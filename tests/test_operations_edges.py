@@ -1,4 +1,4 @@
-"""What a reviewer tried in order to break the operations on files."""
+"""Operations where something else comes in between: locks, snapshots, stale rows, late answers."""
 
 import contextlib
 import io
