@@ -62,7 +62,7 @@ def _under_way(operation: Operation) -> Iterator[None]:
     except Exception:
         operation.pk = pk  # which Django takes from what was deleted, also where that is not kept
         try:
-            settle(operation, is_over=True)
+            settle(operation, is_over=True, was_killed=False)
         except (OSError, DatabaseError) as error:
             logger.warning("What the %s left stays for purge_files: %s", operation, error)
         raise

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection, models, transaction
 from django.db.models import Q
@@ -13,8 +13,6 @@ from files.operations.locking import conflict, locked
 from files.operations.operation import LATE, Operation
 from files.operations.sides import rows, storage
 from files.storage import ObjectChangedError, ObjectStat
-
-CLOCKS = timedelta(seconds=2)  # that the clocks of PostgreSQL and S3 may differ
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +61,11 @@ def settle_all(keys: Sequence[str], but: Operation | None) -> None:
             settle(operation, is_over=operation.is_late)
 
 
-def settle(operation: Operation, *, is_over: bool) -> None:
+def settle(operation: Operation, *, is_over: bool, was_killed: bool = True) -> None:
     """Bring rows and objects to what they were before the operation or are to be after it.
 
-    Where what S3 was asked for has not happened and is not `is_over` yet, nothing is done.
+    Where what S3 was asked for has not happened and is not `is_over` yet, nothing is done. A process
+    that was killed may have begun an upload without noting that.
     """
     settle = {
         Operation.Kind.CREATE: _settle_new_object,
@@ -76,9 +75,11 @@ def settle(operation: Operation, *, is_over: bool) -> None:
         Operation.Kind.DELETE: _settle_deletion,
     }[Operation.Kind(operation.kind)]
     if is_over and operation.upload_id:  # so that S3 makes no object of it any more
-        _abort_uploads(operation)
+        _abort_upload(operation)
     if settle(operation, is_over):
-        _abort_uploads(operation)
+        _abort_upload(operation)
+        if was_killed:
+            _abort_unnoted_uploads(operation)
         operation.delete()
 
 
@@ -184,19 +185,20 @@ def _is_pending(operation: Operation) -> bool:
     return any(getattr(hook, "args", ())[:1] == (operation,) for hook in hooks)
 
 
-def _abort_uploads(operation: Operation) -> None:
-    """Abort the multipart upload, also one of which the id was not learned in time.
+def _abort_upload(operation: Operation) -> None:
+    for key in operation.keys if operation.upload_id else ():
+        storage().abort_upload(key, operation.upload_id)
 
-    S3's listing shows no mark of ours, so that one is known by its key and its time.
+
+def _abort_unnoted_uploads(operation: Operation) -> None:
+    """Abort multipart uploads of which the id was not noted before the process was killed.
+
+    S3's listing shows no mark of ours, so they are known by their key and their time, in seconds.
     """
-    if operation.upload_id:
-        for key in operation.keys:
-            storage().abort_upload(key, operation.upload_id)
-        return
-    first, last = operation.started_at - CLOCKS, operation.started_at + LATE
+    first, last = operation.started_at.replace(microsecond=0), operation.started_at + LATE
     for key in operation.keys:
         named = set(Operation.objects.filter(object_key=key).values_list("upload_id", flat=True))
         for upload_id, initiated in storage().open_uploads(key):
-            is_ours = key.startswith(RESERVED) or first < initiated < last
+            is_ours = key.startswith(RESERVED) or first <= initiated < last
             if is_ours and upload_id not in named:
                 storage().abort_upload(key, upload_id)

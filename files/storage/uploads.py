@@ -85,12 +85,18 @@ class ClientUploads(ConditionalWrites):
     def open_uploads(self, key: str) -> list[tuple[str, datetime]]:
         """Return S3's id of each upload to this key that has not ended, and when it was begun."""
         found = self._uploads(key)
-        return [(upload_id, begun) for name, upload_id, begun in found if name == key]
+        full = self.location + key
+        # Not each server encodes what it says is encoded.
+        return [
+            (upload_id, begun)
+            for name, upload_id, begun in found
+            if full in {name, unquote_plus(name)}
+        ]
 
     def _uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """Yield key, id and begin of the uploads that are open.
 
-        The keys come encoded, as XML has no control characters; boto3 decodes objects' alone.
+        The keys are encoded, as XML has no control characters; boto3 decodes objects' alone.
         """
         about: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
         while True:
@@ -98,8 +104,7 @@ class ClientUploads(ConditionalWrites):
                 page = self.client.list_multipart_uploads(**about, EncodingType="url")
             decode = unquote_plus if page.get("EncodingType") == "url" else str
             for upload in page.get("Uploads", ()):
-                key = decode(upload["Key"]).removeprefix(self.location)
-                yield key, upload["UploadId"], upload["Initiated"]
+                yield upload["Key"], upload["UploadId"], upload["Initiated"]
             if not page.get("IsTruncated"):
                 return
             about["KeyMarker"] = decode(page["NextKeyMarker"])
