@@ -64,8 +64,8 @@ def settle_all(keys: Sequence[str], but: Operation | None) -> None:
 def settle(operation: Operation, *, is_over: bool, was_killed: bool = True) -> None:
     """Bring rows and objects to what they were before the operation or are to be after it.
 
-    Where what S3 was asked for has not happened and is not `is_over` yet, nothing is done. A process
-    that was killed may have begun an upload without noting that.
+    Where what S3 was asked for has not happened and is not `is_over` yet, nothing is done. A
+    process that was killed may have begun an upload without noting that.
     """
     settle = {
         Operation.Kind.CREATE: _settle_new_object,
