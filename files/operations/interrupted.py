@@ -194,7 +194,10 @@ def _abort_unnoted_uploads(operation: Operation) -> None:
     """Abort multipart uploads of which the id was not noted before the process was killed.
 
     S3's listing shows no mark of ours, so they are known by their key and their time, in seconds.
+    An upload by a client is one upload alone: where its id was noted, all others are not ours.
     """
+    if operation.kind == Operation.Kind.UPLOAD and operation.upload_id:
+        return
     first, last = operation.started_at.replace(microsecond=0), operation.started_at + LATE
     for key in operation.keys:
         named = set(Operation.objects.filter(object_key=key).values_list("upload_id", flat=True))
