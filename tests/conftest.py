@@ -220,20 +220,21 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
 @pytest.fixture
 def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Let the application read its bucket at another endpoint."""
-    from files.storage import reading
+    from files.storage import base, bucket
+    from files.storage.client import CONFIG
 
     buckets = []
 
     def read_from(endpoint: str) -> None:
-        client = aws.session().create_client("s3", endpoint_url=endpoint, config=reading.CONFIG)
-        bucket = reading.Bucket(aws.session(), client, storage.bucket_name)
-        buckets.append(bucket)
-        monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
-        monkeypatch.setattr(reading, "bucket", lambda *about: bucket)
+        client = aws.session().create_client("s3", endpoint_url=endpoint, config=CONFIG)
+        found = bucket.Bucket(aws.session(), client, storage.bucket_name)
+        buckets.append(found)
+        monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
+        monkeypatch.setattr(base, "bucket", lambda *place: found)
 
     yield read_from
-    for bucket in buckets:
-        bucket._http.close()
+    for found in buckets:
+        found._http.close()
 
 
 @pytest.fixture
@@ -247,10 +248,9 @@ def proxy(
     read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
     """Let the application read from S3 through a proxy that can break things."""
+    from files.storage import bucket
 
-    from files.storage import reading
-
-    monkeypatch.setattr(reading, "READ_TIMEOUT", STALL / 4)
+    monkeypatch.setattr(bucket, "READ_TIMEOUT", STALL / 4)
     proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
     read_from(f"http://{proxy.host}")
     yield proxy

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from files.delivery import archive
 from files.models import File
-from files.storage import reading
+from files.storage import base
+from files.storage.body import CHUNK, Body
 from tests.conftest import closing, other_sessions
 from tests.faults import STALL
 
@@ -89,7 +90,7 @@ class FakeBucket:
 
 
 class Zeros:
-    SOME = bytes(reading.CHUNK)
+    SOME = bytes(CHUNK)
 
     def __init__(self, size):
         self.left = size
@@ -103,7 +104,7 @@ class Zeros:
 @pytest.fixture
 def bucket(monkeypatch):
     fake = FakeBucket()
-    monkeypatch.setattr(reading, "bucket", lambda *about: fake)
+    monkeypatch.setattr(base, "bucket", lambda *place: fake)
     return fake
 
 
@@ -412,7 +413,7 @@ def test_the_first_bytes_come_before_the_second_object_is_asked_for(make_file, p
 def test_one_body_is_open_at_a_time_and_none_when_the_client_is_gone(make_file, monkeypatch):
     open_bodies = []
 
-    class Body(reading.Body):
+    class Watched(Body):
         def __init__(self, *arguments):
             assert not open_bodies
             open_bodies.append(self)
@@ -423,7 +424,7 @@ def test_one_body_is_open_at_a_time_and_none_when_the_client_is_gone(make_file, 
             if self in open_bodies:
                 open_bodies.remove(self)
 
-    monkeypatch.setattr(reading, "Body", Body)
+    monkeypatch.setattr(base, "Body", Watched)
     files = [make_file(key, bytes(3 * MIB)) for key in "abc"]
     assert len(read(files)) == 3
     with closing(respond(files)) as response:
@@ -526,8 +527,8 @@ def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):
 def test_asgi_closes_the_body_when_the_client_is_gone(make_file, proxy, monkeypatch):
     file = make_file("stalls", bytes(4 * MIB))
     bodies, made = [], []
-    body, pieces = reading.Body, archive._pieces
-    monkeypatch.setattr(reading, "Body", lambda *given: bodies.append(body(*given)) or bodies[-1])
+    pieces = archive._pieces
+    monkeypatch.setattr(base, "Body", lambda *given: bodies.append(Body(*given)) or bodies[-1])
     # Kept, so that it is not the garbage collection that closes it.
     monkeypatch.setattr(archive, "_pieces", lambda *given: made.append(pieces(*given)) or made[-1])
     proxy.faults[:] = [("stall", MIB + 10)]

@@ -29,7 +29,15 @@ from hypothesis import strategies as st
 
 from files.delivery.headers import content_headers, file_name
 from files.models import File
-from files.storage import ObjectChangedError, reading
+from files.storage import (
+    CHUNK,
+    Body,
+    ObjectChangedError,
+    S3Error,
+    S3UnavailableError,
+)
+from files.storage.bucket import Bucket, _pool, bucket
+from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
 from project import aws
 from project.sandbox import services
 from tests.conftest import ROOT, closing, other_sessions, wait_for
@@ -298,7 +306,7 @@ def test_read_file_survives_faults(make_file, proxy, capfdbinary):
 
 def test_a_body_that_breaks_on_and_on_is_given_up(large, proxy):
     proxy.faults[:] = [("short", 10)] * 20
-    with large.open() as content, pytest.raises(reading.S3UnavailableError, match="broke 6 times"):
+    with large.open() as content, pytest.raises(S3UnavailableError, match="broke 6 times"):
         content.read()
     assert len(proxy.requests) == 6
 
@@ -327,7 +335,7 @@ def test_an_object_replaced_meanwhile_breaks_the_transfer(large, viewer, proxy, 
 
 def test_a_client_that_goes_away_ends_the_read_and_frees_the_connection(large, storage):
     answer = storage.objects.request("GET", str(large))
-    body = iter(reading.Body(storage.objects, str(large), answer))
+    body = iter(Body(storage.objects, str(large), answer))
     assert next(body)
     body.close()  # as Django does when a client is gone
     assert answer.raw.closed
@@ -339,7 +347,7 @@ def test_the_first_byte_comes_before_the_second_mib(make_file, viewer, proxy):
     proxy.requests.clear()
     proxy.faults[:] = [("stall", 2**20)]
     with closing(viewer.get(f"/files/{file.pk}/")) as response:
-        assert next(iter(response.streaming_content)) == bytes(reading.CHUNK)
+        assert next(iter(response.streaming_content)) == bytes(CHUNK)
         assert len(proxy.requests) == 1  # who waits for the second MiB asks for it again
 
 
@@ -380,7 +388,7 @@ def test_a_redirect_of_s3_is_not_taken_for_the_content(large, viewer, proxy, sta
     proxy.faults[:] = [("status", status)] * 2
     with (
         large.open() as content,
-        pytest.raises(reading.S3Error, match=f"S3 refuses GET .* {status}"),
+        pytest.raises(S3Error, match=f"S3 refuses GET .* {status}"),
     ):
         content.read()
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
@@ -402,8 +410,8 @@ def test_a_connection_is_used_again(large, storage, method):
 
 
 def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
-    missing = reading.bucket("no-such-bucket-here")
-    monkeypatch.setattr(reading, "bucket", lambda *about: missing)
+    missing = bucket("no-such-bucket-here")
+    monkeypatch.setattr("files.storage.base.bucket", lambda *place: missing)
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
     assert File.objects.get().missing_at is None
 
@@ -824,16 +832,13 @@ def test_a_body_that_stalls_is_continued_in_time(large, proxy):
 
 def test_boto3_waits_no_longer_than_we_do(storage):
     config = storage.client.meta.config
-    assert (config.connect_timeout, config.read_timeout) == (
-        reading.CONNECT_TIMEOUT,
-        reading.READ_TIMEOUT,
-    )
+    assert (config.connect_timeout, config.read_timeout) == (CONNECT_TIMEOUT, READ_TIMEOUT)
 
 
 def test_no_attempt_starts_after_the_limit(large, proxy, monkeypatch):
-    monkeypatch.setattr(reading, "LAST_ATTEMPT", -1)
+    monkeypatch.setattr("files.storage.bucket.LAST_ATTEMPT", -1)
     proxy.faults[:] = [("status", 503)] * 3
-    with large.open() as content, pytest.raises(reading.S3UnavailableError):
+    with large.open() as content, pytest.raises(S3UnavailableError):
         content.read()
     assert len(proxy.requests) == 1
 
@@ -841,22 +846,22 @@ def test_no_attempt_starts_after_the_limit(large, proxy, monkeypatch):
 def test_no_connection_is_tried_after_the_limit(storage, unreachable, monkeypatch):
     unreachable()
     waits = []
-    monkeypatch.setattr(reading, "_back_off", waits.append)
-    monkeypatch.setattr(reading, "LAST_ATTEMPT", -1)
-    with pytest.raises(reading.S3UnavailableError):
+    monkeypatch.setattr("files.storage.bucket.back_off", waits.append)
+    monkeypatch.setattr("files.storage.bucket.LAST_ATTEMPT", -1)
+    with pytest.raises(S3UnavailableError):
         storage.open("a").read()
     assert waits == []
 
 
 def test_objects_are_read_from_the_host_of_their_region(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    for region, bucket, host in [
+    for region, name, host in [
         ("eu-central-2", "bkt", "bkt.s3.eu-central-2.amazonaws.com"),
         ("eu-central-2", "dotted.bkt", "s3.eu-central-2.amazonaws.com"),
         ("cn-north-1", "bkt", "bkt.s3.cn-north-1.amazonaws.com.cn"),
     ]:
-        client = aws.session().create_client("s3", region_name=region, config=reading.CONFIG)
-        url = reading.Bucket(aws.session(), client, bucket).presign("GET", "a")
+        client = aws.session().create_client("s3", region_name=region, config=CONFIG)
+        url = Bucket(aws.session(), client, name).presign("GET", "a")
         assert urlsplit(url).netloc == host
 
 
@@ -866,11 +871,11 @@ def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
 
 
 def test_the_certificate_of_s3_is_verified():
-    assert reading._pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
+    assert _pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
 
 
 def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
-    monkeypatch.setattr(reading, "PROGRESS", 1000)
+    monkeypatch.setattr("files.storage.body.PROGRESS", 1000)
     proxy.faults[:] = [("short", 2000)] * 20
     with large.open() as content:
         assert content.read() == LARGE

@@ -714,7 +714,7 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from urllib3 import HTTPConnectionPool
 
-from files.storage import copying, reading, writing
+from files.storage import bucket, client, copying, writing
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
@@ -759,9 +759,9 @@ file = File.objects.create(object_key=ContentFile(b"warm", name="warm"))
 file.rename("warmer")
 file.delete()
 connection.close()
-reading.client().close()
-reading.bucket(file.storage.bucket_name)._http.close()
-reading._bucket.cache_clear()
+client.client().close()
+bucket.bucket(file.storage.bucket_name)._http.close()
+bucket._bucket.cache_clear()
 print("warm", flush=True)
 for line in sys.stdin:
     child = os.fork()

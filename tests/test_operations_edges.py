@@ -18,7 +18,7 @@ from urllib3.exceptions import ProtocolError
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import S3UnavailableError, copying, reading, writing
+from files.storage import S3UnavailableError, bucket, copying, writing
 from tests.test_operations import (
     MIB,
     OPERATIONS,
@@ -392,7 +392,7 @@ def test_an_object_whose_row_was_rolled_back_is_taken_over_in_a_test_too(db, sto
 def failing(monkeypatch):
     """Let S3 fail from the nth request on; return how many requests have been made."""
     urlopen = HTTPConnectionPool.urlopen
-    monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
+    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import ObjectChangedError, copying, reading, writing
+from files.storage import ObjectChangedError, bucket, copying, writing
 from files.storage.stat import read_stat
 from tests.faults import Fault, Kill, KilledError, Steps
 from tests.test_operations import RollBackError, create, execute, listed, locks, open_uploads
@@ -566,7 +566,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
-    monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
+    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
     monkeypatch.setattr(writing, "PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPY_PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPIES", 1)  # so that the steps have an order

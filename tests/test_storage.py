@@ -21,9 +21,9 @@ from django.core.files.storage import default_storage
 
 from files.storage import ObjectChangedError, ObjectStorage, S3Error, S3UnavailableError
 from files.storage.base import NEW
+from files.storage.bucket import Bucket
 from files.storage.marks import WRITE_MARK
 from files.storage.multipart import MultipartUpload, part_size
-from files.storage.reading import Bucket
 from files.storage.stat import read_stat
 from files.storage.writing import PART_SIZE
 

@@ -1,10 +1,14 @@
 """The bucket: the one place with S3 calls. Knows no model."""
 
 from files.storage.backend import ObjectStorage
+from files.storage.body import CHUNK, Body
+from files.storage.bucket import Response
+from files.storage.client import POOL
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
-from files.storage.reading import CHECKSUM, CHUNK, POOL, Body, ObjectFile, Response
+from files.storage.reading import ObjectFile
 from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
+from files.storage.uploads import CHECKSUM
 
 __all__ = [
     "CHECKSUM",

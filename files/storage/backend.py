@@ -18,9 +18,10 @@ from storages.utils import setting
 from files.keys import MAX_KEY_LENGTH
 from files.storage.base import NEW, Name
 from files.storage.copying import Copies
+from files.storage.errors import taken
 from files.storage.marks import Write
 from files.storage.naming import alternative_name, fits
-from files.storage.opening import NewObjectFile, parse_mode, taken
+from files.storage.opening import TAKEN, NewObjectFile, parse_mode
 from files.storage.options import FIXED, check_options
 from files.storage.reading import ObjectFile
 from files.storage.stat import ObjectStat
@@ -75,9 +76,9 @@ class ObjectStorage(Copies, ClientUploads):
             if not name:
                 raise ValueError("The name must be given to open().")
             if self.exists(name):
-                raise taken(str(name))
+                raise taken(str(name), TAKEN)
             return NewObjectFile(self, str(name), mode)
-        return self.objects.open(str(name), mode)
+        return ObjectFile(self.objects, str(name), mode)
 
     def exists(self, name: Name) -> bool:
         """Return whether there is an object of this key."""

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
 
-from files.storage import reading
+from files.storage.body import Body
+from files.storage.bucket import Bucket, Response, bucket
+from files.storage.client import client
 from files.storage.errors import Refusal, failed, refused
-from files.storage.reading import Body, Bucket, Response
 from files.storage.stat import ObjectStat, read_stat
 
 if TYPE_CHECKING:
@@ -33,13 +34,12 @@ class BucketStorage(S3Storage):
     @property
     def client(self) -> "S3Client":
         """The process's boto3 client: it may be shared by threads, a resource may not."""
-        return reading.client(self.endpoint_url, self.region_name)
+        return client(self.endpoint_url, self.region_name)
 
     @property
     def objects(self) -> Bucket:
         """The bucket, to read objects from."""
-        about = (self.bucket_name, self.endpoint_url, self.region_name, self.location)
-        return reading.bucket(*about)
+        return bucket(self.bucket_name, self.endpoint_url, self.region_name, self.location)
 
     def _at(self, key: str) -> Any:
         """Return the parameters by which boto3 finds the object."""
@@ -57,7 +57,7 @@ class BucketStorage(S3Storage):
 
     def body(self, key: str, response: Response) -> Body:
         """Return the body of the answer to a GET, which is continued where it breaks."""
-        return reading.Body(self.objects, key, response)
+        return Body(self.objects, key, response)
 
     def presign(
         self,
@@ -91,17 +91,17 @@ class BucketStorage(S3Storage):
             raise failed(self.client.meta.endpoint_url, key, error) from None
 
     def _refusal(self, key: str, condition: Mapping[str, str], error: ClientError) -> Refusal:
-        about, answer = error.response["Error"], error.response["ResponseMetadata"]
+        found, answer = error.response["Error"], error.response["ResponseMetadata"]
         of_source = (  # a copy has a condition of its source too
             error.operation_name == "UploadPartCopy"
-            or "copy-source" in str(about.get("Condition")).lower()
+            or "copy-source" in str(found.get("Condition")).lower()
         )
         return Refusal(
             operation=error.operation_name,
             bucket=self.bucket_name,
             key=key,
             status=answer["HTTPStatusCode"],
-            code=about["Code"],
+            code=found["Code"],
             endpoint=self.client.meta.endpoint_url,
             region=answer.get("HTTPHeaders", {}).get("x-amz-bucket-region", ""),
             makes_new=condition is NEW and not of_source,

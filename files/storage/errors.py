@@ -115,9 +115,9 @@ def refused(refusal: Refusal) -> OSError:
     return S3Error(errno.EIO, _other(refusal), key)
 
 
-def taken(key: str) -> FileExistsError:
+def taken(key: str, text: str = "There is an object of this key") -> FileExistsError:
     """Return the error of a write that makes no object, as there is one."""
-    return FileExistsError(errno.EEXIST, "There is an object of this key", key)
+    return FileExistsError(errno.EEXIST, text, key)
 
 
 def changed(key: str, text: str = "The object has changed meanwhile") -> ObjectChangedError:

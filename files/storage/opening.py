@@ -1,6 +1,5 @@
 """What Django's `open()` takes and gives beside objects to read: modes, and objects to write."""
 
-import errno
 import io
 import logging
 from contextlib import closing
@@ -10,8 +9,11 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.core.files.base import File
 
+from files.storage.errors import taken
+
 READING = {"r", "rt", "br"}  # modes, each with its letters in order
 WRITING = {"w", "tw", "bw", "x", "tx", "bx"}
+TAKEN = "There is an object of this key; File.replace() puts another content under it"
 SPOOL = 8 * 2**20  # bytes that wait in memory, the rest in a temporary file
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,6 @@ def parse_mode(mode: str) -> tuple[bool, bool]:
             f"mode {mode!r}: an object is read ('rb', 'r') or written whole ('wb', 'w')"
         )
     return letters in WRITING, "b" not in letters
-
-
-def taken(key: str) -> FileExistsError:
-    """Return the error of a write to a key that is there."""
-    text = "There is an object of this key; File.replace() puts another content under it"
-    return FileExistsError(errno.EEXIST, text, key)
 
 
 class NewObjectFile(File):
@@ -82,13 +78,13 @@ class NewObjectFile(File):
             try:
                 self._storage.create(str(self.name), File(self._spool, self.name))
             except FileExistsError:
-                raise taken(str(self.name)) from None
+                raise taken(str(self.name), TAKEN) from None
 
     def discard(self) -> None:
         """Close the file and store nothing."""
         self.file.close()  # type: ignore[union-attr]
 
-    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is None:
             self.close()
         else:

@@ -12,11 +12,11 @@ from files.storage.base import NEW
 from files.storage.errors import S3Error
 from files.storage.marks import Write, marked
 from files.storage.multipart import MultipartUpload
-from files.storage.reading import CHECKSUM
 from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
 from files.storage.writing import ConditionalWrites
 
 EXPIRES = 3600  # seconds for which a part may be sent by its URL
+CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
 
 
 class ClientUploads(ConditionalWrites):
@@ -29,8 +29,8 @@ class ClientUploads(ConditionalWrites):
         """
         parameters = self._parameters(key, content_type) | {"ChecksumAlgorithm": "SHA256"}
         with self._boundary(key):
-            about = self._at(key) | marked(parameters, mark)
-            return MultipartUpload.begin(self.client, **about).id
+            request = self._at(key) | marked(parameters, mark)
+            return MultipartUpload.begin(self.client, **request).id
 
     def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
         """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
@@ -98,17 +98,17 @@ class ClientUploads(ConditionalWrites):
 
         The keys are encoded, as XML has no control characters; boto3 decodes objects' alone.
         """
-        about: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
+        request: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
         while True:
             with self._boundary(prefix):
-                page = self.client.list_multipart_uploads(**about, EncodingType="url")
+                page = self.client.list_multipart_uploads(**request, EncodingType="url")
             decode = unquote_plus if page.get("EncodingType") == "url" else str
             for upload in page.get("Uploads", ()):
                 yield upload["Key"], upload["UploadId"], upload["Initiated"]
             if not page.get("IsTruncated"):
                 return
-            about["KeyMarker"] = decode(page["NextKeyMarker"])
-            about["UploadIdMarker"] = page["NextUploadIdMarker"]
+            request["KeyMarker"] = decode(page["NextKeyMarker"])
+            request["UploadIdMarker"] = page["NextUploadIdMarker"]
 
     def cors_rules(self) -> Sequence[Any]:
         """Return the bucket's CORS rules, as S3 has them: browsers need one to send parts."""
