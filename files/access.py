@@ -6,9 +6,14 @@ if TYPE_CHECKING:
     from files.models import File, FileQuerySet
 
 
+def has_permission(user: Any, name: str) -> bool:
+    """Return whether the user has the permission `name` for files, such as "view" or "purge"."""
+    return bool(user.has_perm(f"files.{name}_file"))
+
+
 def may_see_trash(user: Any) -> bool:
     """Return whether the user may do anything with what is in the trash."""
-    return bool(user.has_perm("files.restore_file") or user.has_perm("files.purge_file"))
+    return has_permission(user, "restore") or has_permission(user, "purge")
 
 
 def may_read_any(user: Any) -> bool:
@@ -16,7 +21,7 @@ def may_read_any(user: Any) -> bool:
 
     That asks for `view_file` itself: Django's admin lets those view a row who may change it.
     """
-    return bool(user.has_perm("files.view_file"))
+    return has_permission(user, "view")
 
 
 def may_read(user: Any, file: "File") -> bool:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from files import access
 from files.admin.forms import RenameForm, ReplaceForm, typeable
 from files.admin.permissions import FilePermissions
 from files.errors import reason
@@ -108,7 +109,7 @@ class FileChanges(FilePermissions):
         self.message_user(request, text, messages.ERROR)
 
     def _file(self, request: HttpRequest, pk: int, permission: str, files: Any) -> File:
-        if not self.has_permission(request, permission):
+        if not access.has_permission(request.user, permission):
             raise PermissionDenied
         file: File | None = files.filter(pk=pk).first()
         if file is None:

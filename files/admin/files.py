@@ -22,7 +22,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import listing
+from files import access, listing
 from files.admin import actions, uploads
 from files.admin.changelist import FileChangeList, breadcrumbs
 from files.admin.changes import FileChanges, list_url, log_error
@@ -197,7 +197,7 @@ class FileAdmin(FileChanges):
                 "post": post,
             }
             for name, label, permission, post in (trashed if file.deleted_at else live)
-            if self.has_permission(request, permission)
+            if access.has_permission(request.user, permission)
         ]
 
     # Django's own pages

@@ -21,14 +21,10 @@ class FilePermissions(admin.ModelAdmin):
         files = cast("FileQuerySet", super().get_queryset(request))
         return access.readable(request.user, files)
 
-    def has_permission(self, request: HttpRequest, name: str) -> bool:
-        """Return whether the user has the permission `name` for files."""
-        return bool(request.user.has_perm(f"files.{name}_file"))
-
     def has_view_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
         """Ask for `view_file`, where Django takes the permission to change for it."""
         if obj is None:
-            return self.has_permission(request, "view")
+            return access.may_read_any(request.user)
         return access.may_read(request.user, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
@@ -38,16 +34,16 @@ class FilePermissions(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
         """Allow Django's deletion, which is for good, in the trash alone."""
         in_trash = is_trash(request) if obj is None else obj.deleted_at is not None
-        return in_trash and self.has_permission(request, "purge")
+        return in_trash and access.has_permission(request.user, "purge")
 
     def has_download_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and not is_trash(request)
 
     def has_move_permission(self, request: HttpRequest) -> bool:
-        return self.has_permission(request, "change") and not is_trash(request)
+        return access.has_permission(request.user, "change") and not is_trash(request)
 
     def has_trash_permission(self, request: HttpRequest) -> bool:
-        return self.has_permission(request, "delete") and not is_trash(request)
+        return access.has_permission(request.user, "delete") and not is_trash(request)
 
     def has_restore_permission(self, request: HttpRequest) -> bool:
-        return self.has_permission(request, "restore") and is_trash(request)
+        return access.has_permission(request.user, "restore") and is_trash(request)

@@ -1,6 +1,6 @@
 """What the admin shows of a file's content, for one small request to S3.
 
-What a browser shows by itself it fetches by itself; all else is read here, and never run.
+A browser fetches by itself what it can show by itself; all else is read here, and never run.
 """
 
 import codecs

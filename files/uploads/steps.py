@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import operations
+from files import access, operations
 from files.keys import validate_new_key
 from files.models import File, Operation
 from files.storage import part_size
@@ -139,7 +139,7 @@ def _target(user: Any, key: str, *, replace: bool) -> File | None:
 
 def _refuse_trash(user: Any, file: File) -> None:
     """Raise ValidationError for a file in the trash where a replacement would restore it."""
-    if file.deleted_at and not user.has_perm("files.restore_file"):
+    if file.deleted_at and not access.has_permission(user, "restore"):
         raise ValidationError(IN_TRASH, "in_trash")
 
 
@@ -152,7 +152,7 @@ def _own(user: Any, ticket: Ticket) -> Ticket:
 
 
 def _require(user: Any, permission: str) -> None:
-    if not user.has_perm(f"files.{permission}_file"):
+    if not access.has_permission(user, permission):
         raise PermissionDenied
 
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
+from files import access
 from files.errors import reason
 from files.uploads import steps
 from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Whole
@@ -86,9 +87,9 @@ def _parse_json(text: Any, message: str) -> object:
 def _refuse(user: Any, error: ValidationError) -> JsonResponse:
     taken = error.code in {"taken", "in_trash", "object"}
     replaceable = error.code == "taken" or (
-        error.code == "in_trash" and user.has_perm("files.restore_file")
+        error.code == "in_trash" and access.has_permission(user, "restore")
     )
-    replaceable = replaceable and user.has_perm("files.replace_file")
+    replaceable = replaceable and access.has_permission(user, "replace")
     return _refusal(409 if taken else 400, error.messages[0], taken=taken, replaceable=replaceable)
 
 
