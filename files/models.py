@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from files import operations
 from files.fields import ObjectKeyField, is_new
-from files.keys import MAX_KEY_LENGTH, validate_new_key
+from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
 from files.operations import Operation
 from files.storage import ObjectFile
 
@@ -126,6 +126,12 @@ class File(models.Model):
                 condition=~models.Q(object_key=""),
                 name="files_object_key_not_empty",
                 violation_error_message=_("A key must not be empty."),
+            ),
+            # Only the copy of a content that was replaced lies there, which has an original key.
+            models.CheckConstraint(
+                condition=~models.Q(object_key__startswith=RESERVED) | ~models.Q(original_key=""),
+                name="files_object_key_not_reserved",
+                violation_error_message=_("This key is reserved: choose another key."),
             ),
         ]
 

@@ -219,6 +219,20 @@ def test_a_path_is_a_name_everywhere(storage):
     assert keys(storage) == ["folder/b.txt"]
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda storage, key: storage.save(key, ContentFile(b"x")),
+        lambda storage, key: storage.create(key, ContentFile(b"x")),
+        lambda storage, key: storage.open(key, "wb"),
+    ],
+)
+def test_a_reserved_name_is_not_written(storage, write):
+    with pytest.raises(SuspiciousFileOperation, match=r"begin with \.files/ are reserved"):
+        write(storage, ".files/a")
+    assert list(storage.list()) == []
+
+
 @pytest.mark.parametrize("mode", ["x", "w"])
 def test_an_empty_name_is_no_object(storage, put, mode):
     put("a", b"text")

@@ -104,8 +104,8 @@ def test_on_a_database_without_django_it_makes_no_table_before_it_stops(script_t
 
 
 def test_an_impossible_key_stops_it(script_table):
-    script_table("fine", "", "x" * 1025)
-    with pytest.raises(CommandError, match=r"in the\s+rows 2, 3"):
+    script_table("fine", "", "x" * 1025, ".files/a")
+    with pytest.raises(CommandError, match=r"in the rows 2, 3, 4\."):
         call_command("migrate", verbosity=0)
 
 

@@ -99,6 +99,21 @@ def test_a_reserved_key_is_refused(storage, content, pk):
     assert (storage.listdir(".files"), File.objects.count()) == (([], []), 0)
 
 
+def insert_by_hand(key):
+    with connection.cursor() as cursor:
+        cursor.execute("insert into files (object_key) values (%s)", [key])
+
+
+@pytest.mark.parametrize(
+    "insert", [insert_by_hand, lambda key: File.objects.bulk_create([File(object_key=key)])]
+)
+def test_the_database_refuses_a_reserved_key(db, insert):
+    with pytest.raises(IntegrityError, match="files_object_key_not_reserved"), transaction.atomic():
+        insert(".files/a")
+    insert(".filesa")
+    assert File.objects.count() == 1
+
+
 def test_a_new_content_for_a_saved_row_replaces_the_one_that_it_has(make_file, storage):
     file = make_file("a", b"old")
     file.object_key = ContentFile(b"new", name="a")

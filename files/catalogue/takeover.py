@@ -5,6 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import connections
 
+from files.keys import MAX_KEY_LENGTH, RESERVED
+
 
 def check_before_migrate(using: str, plan: list[tuple[Any, bool]], **kwargs: Any) -> None:
     """Refuse a table that cannot be taken over before any migration has changed anything."""
@@ -20,7 +22,7 @@ def check_before_migrate(using: str, plan: list[tuple[Any, bool]], **kwargs: Any
 
 
 def refuse_unusable_keys(cursor: Any) -> None:
-    """Raise CommandError where the table has a key twice, or one that S3 does not allow."""
+    """Raise CommandError where the table has a key twice, or one that a file cannot have."""
     cursor.execute(
         """
         SELECT object_key, string_agg(id::text, ', ' ORDER BY id) FROM files
@@ -36,15 +38,18 @@ def refuse_unusable_keys(cursor: Any) -> None:
     cursor.execute(
         """
         SELECT id FROM files
-        WHERE object_key IS NULL OR octet_length(object_key) NOT BETWEEN 1 AND 1024
+        WHERE object_key IS NULL OR octet_length(object_key) NOT BETWEEN 1 AND %s
+            OR object_key ^@ %s
         ORDER BY id LIMIT 5
-        """
+        """,
+        [MAX_KEY_LENGTH, RESERVED],
     )
     if bad := cursor.fetchall():
         named = ", ".join(str(row[0]) for row in bad)
         raise CommandError(
-            f"The table files has keys that S3 does not allow (empty, or over 1,024 bytes) in the"
-            f" rows {named}. Nothing was changed; mend them, then run migrate again."
+            f"The table files has keys that a file cannot have (empty, over {MAX_KEY_LENGTH:,}"
+            f" bytes, or beginning with {RESERVED}) in the rows {named}. Nothing was changed;"
+            " correct or delete these rows, then run migrate again."
         )
 
 

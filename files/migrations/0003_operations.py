@@ -87,4 +87,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(GUARD, NO_GUARD),
+        migrations.AddConstraint(
+            model_name="file",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("object_key__startswith", ".files/"), _negated=True),
+                    models.Q(("original_key", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="files_object_key_not_reserved",
+                violation_error_message="This key is reserved: choose another key.",
+            ),
+        ),
     ]

@@ -20,7 +20,7 @@ from files.storage.base import NEW, Name
 from files.storage.copying import Copies
 from files.storage.errors import taken
 from files.storage.marks import Write
-from files.storage.naming import alternative_name, fits
+from files.storage.naming import alternative_name, fits, refuse_reserved
 from files.storage.opening import TAKEN, NewObjectFile, parse_mode
 from files.storage.options import FIXED, check_options
 from files.storage.reading import ObjectFile
@@ -75,6 +75,7 @@ class ObjectStorage(Copies, ClientUploads):
         if writes:
             if not name:
                 raise ValueError("The name must be given to open().")
+            refuse_reserved(str(name))
             if self.exists(name):
                 raise taken(str(name), TAKEN)
             return NewObjectFile(self, str(name), mode)
@@ -104,7 +105,7 @@ class ObjectStorage(Copies, ClientUploads):
         expire: int | None = None,
         http_method: str | None = None,
     ) -> str:
-        """Return a URL that is valid for `expire` seconds (an hour unless told).
+        """Return a URL that is valid for `expire` seconds (an hour if None).
 
         It is one of `custom_domain` where that is set, and signed unless `querystring_auth` is off.
         `parameters` are S3's, by their names in the query or boto3's.

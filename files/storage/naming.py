@@ -5,7 +5,15 @@ from pathlib import PurePosixPath
 
 from django.core.exceptions import SuspiciousFileOperation
 
-from files.keys import MAX_KEY_LENGTH, folder_of, name_of
+from files.keys import MAX_KEY_LENGTH, RESERVED, folder_of, name_of
+
+
+def refuse_reserved(key: str) -> None:
+    """Raise SuspiciousFileOperation for a key that begins with the reserved prefix."""
+    if key.startswith(RESERVED):
+        raise SuspiciousFileOperation(
+            f"Keys that begin with {RESERVED} are reserved: choose another key than {key!r}."
+        )
 
 
 def fits(key: str, max_length: int | None = None, limit: int = MAX_KEY_LENGTH) -> bool:
@@ -19,7 +27,7 @@ def alternative_name(
     max_length: int | None = None,
     limit: int = MAX_KEY_LENGTH,
 ) -> str:
-    """Return another key beside this one that fits, the stem cut where that is needed.
+    """Return another key in the same folder that fits, the stem cut where that is needed.
 
     `alternative` makes a name of stem and extension, as Django's `get_alternative_name` does.
     Raises SuspiciousFileOperation, as Django does, where nothing would be left of the stem.

@@ -11,6 +11,7 @@ from files.storage.base import NEW
 from files.storage.errors import changed
 from files.storage.marks import MarkedObjects, OnUpload, Write, marked
 from files.storage.multipart import MultipartUpload, part_size
+from files.storage.naming import refuse_reserved
 from files.storage.stat import ObjectStat
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class ConditionalWrites(MarkedObjects):
         return self._written(key, write)
 
     def _write(self, key: str, content: "File[Any]", write: Write) -> None:
+        refuse_reserved(key)
         if content.seekable():
             content.seek(0)
         size = part_size(_length(content), PART_SIZE)
