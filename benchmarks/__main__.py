@@ -10,10 +10,10 @@ import importlib
 import sys
 
 BENCHMARKS = {
-    "read_file": "a text as a whole process, beside the script and stock django-storages",
+    "read_file": "a text as a whole process, against the script and stock django-storages",
     "open": "1 GiB through our open() and through django-storages as it comes",
-    "delivery": "objects over HTTP, beside the views that one writes first",
-    "admin": "the admin's list at 1,000,000 and 10,000,000 files, beside Django's own",
+    "delivery": "objects over HTTP, against the views that one writes first",
+    "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
 }
 
 

@@ -1,4 +1,4 @@
-"""The admin's list, beside Django's own on the same table."""
+"""The admin's list, against Django's own on the same table."""
 
 import json
 import sys

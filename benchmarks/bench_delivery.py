@@ -133,21 +133,21 @@ def run(rounds: int) -> None:
             for delivery in ("stream", "redirect", "accel")
         }
         front = _front(stack, folder, ours["accel"])
-        stock = {"DJANGO_SETTINGS_MODULE": "benchmarks.stock.beside"}
-        beside = _gunicorn(stack, folder, "stock", environ | stock)
+        both = {"DJANGO_SETTINGS_MODULE": "benchmarks.stock.both_settings"}
+        stock = _gunicorn(stack, folder, "stock", environ | both)
 
         _small(
             min(rounds, SMALL_ROUNDS),
             cookie,
             {
-                "bare view": _way(f"bare/{small}/", beside),
+                "bare view": _way(f"bare/{small}/", stock),
                 "ours, stream": _way(f"files/{small}/", ours["stream"]),
                 "ours, redirect": _way(f"files/{small}/", ours["redirect"]),
                 "ours, accel": _way(f"files/{small}/", ours["accel"], front),
-                "django-storages": _way(f"file/{small}/", beside),
-                "constant view": _way(f"constant/{small}/", beside),
-                "bare view, no login": _way(f"bare-open/{small}/", beside),
-                "constant, no login": _way(f"constant-open/{small}/", beside),
+                "django-storages": _way(f"file/{small}/", stock),
+                "constant view": _way(f"constant/{small}/", stock),
+                "bare view, no login": _way(f"bare-open/{small}/", stock),
+                "constant, no login": _way(f"constant-open/{small}/", stock),
                 "the origin itself": Way(f"http://127.0.0.1:{origin.port}/files/bench/1k.txt"),
             },
         )
@@ -159,8 +159,8 @@ def run(rounds: int) -> None:
                 "ours, stream": _way(f"files/{large}/", ours["stream"]),
                 "ours, accel": _way(f"files/{large}/", ours["accel"], front),
                 "ours, redirect": _way(f"files/{large}/", ours["redirect"]),
-                "django-storages": _way(f"file/{large}/", beside),
-                "boto3's iter_chunks": _way(f"chunks/{large}/", beside),
+                "django-storages": _way(f"file/{large}/", stock),
+                "boto3's iter_chunks": _way(f"chunks/{large}/", stock),
             },
         )
         _at_once(cookie, _way(f"files/{large}/", ours["stream"]))

@@ -63,9 +63,9 @@ def _require(missing: list[str]) -> None:
 
 
 def _database() -> dict[str, Any]:
-    """The database's settings: the environment's, completed by the secret.
+    """Return the database's settings: the environment's, completed by the secret.
 
-    RDS writes ``username``, ``host``, ``port`` and ``dbname`` into the secret beside ``password``.
+    RDS writes ``username``, ``host``, ``port`` and ``dbname`` into the secret, besides ``password``.
     The environment wins, but for the user's name: rotation may alternate users, so that a name and
     its password belong together.
     """

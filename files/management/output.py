@@ -63,7 +63,7 @@ def _is_descriptor(path: str) -> bool:
 def _descriptor(path: str) -> int | None:
     """Return the number of a descriptor that this process was given; its own ones are refused.
 
-    It is written to as it is: opened anew, a file that the shell appends to would be cut.
+    It is written to as it is: opened again, a file that the shell appends to would be cut.
     """
     if not _is_descriptor(path):
         return None

@@ -1,4 +1,4 @@
-"""The table of the files, made anew or taken over from the original script."""
+"""The table of the files, new, or taken over from the original script."""
 
 from typing import Any
 

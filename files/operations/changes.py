@@ -165,16 +165,16 @@ def _copy(operation: Operation) -> tuple[str, ObjectStat]:
     Somebody else may have written the object without telling the row.
     """
     source, target = operation.object_key, operation.copy_key
-    about: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
+    write: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
     if operation.etag:
         try:
-            stat = storage().copy(source, target, etag=operation.etag, **about)
+            stat = storage().copy(source, target, etag=operation.etag, **write)
         except ObjectChangedError:
             pass
         else:
             return operation.etag, stat
     etag = storage().stat(source).etag
-    return etag, storage().copy(source, target, etag=etag, **about)
+    return etag, storage().copy(source, target, etag=etag, **write)
 
 
 def _destroy_left(operation: Operation) -> None:
@@ -189,11 +189,11 @@ def _destroy_left(operation: Operation) -> None:
 def replace(file: "File", content: Any) -> None:
     """Put another content under the key: see `File.replace`."""
     with replacing(file) as operation:
-        about: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
+        write: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
         if operation.etag:
-            storage().replace(str(file), content, operation.etag, **about)
+            storage().replace(str(file), content, operation.etag, **write)
         else:
-            storage().create(str(file), content, **about)
+            storage().create(str(file), content, **write)
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Operation(models.Model):
 
     @property
     def keys(self) -> list[str]:
-        """The keys that it is about: that of the file, and that of the copy."""
+        """The keys that it changes: that of the file, and that of the copy."""
         return [self.object_key, self.copy_key] if self.copy_key else [self.object_key]
 
     @property

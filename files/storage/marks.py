@@ -10,7 +10,7 @@ from files.storage.stat import METADATA, ObjectStat, read_stat
 
 WRITE_MARK = "write"  # the name of the metadata
 
-# What is told the id of an upload in parts, once it has begun.
+# What is called with the id of an upload in parts, once it has begun.
 OnUpload = Callable[[str], object]
 
 

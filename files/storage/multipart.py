@@ -81,7 +81,7 @@ class MultipartUpload:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Abort after an error; what fails here too is logged, so that the first one is raised."""
         if kind is None:
             return

@@ -1,4 +1,4 @@
-"""What Django's `open()` takes and gives beside objects to read: modes, and objects to write."""
+"""The modes of Django's `open()`, and new objects as files to write."""
 
 import io
 import logging
@@ -65,7 +65,7 @@ class NewObjectFile(File):
     def open(self, mode: str | None = None, *args: Any, **kwargs: Any) -> "NewObjectFile":
         """Go back to the start. Raises ValueError where the file is closed, and so is stored."""
         if self.closed or mode not in {None, self.mode}:
-            raise ValueError(f"{self.name!r} was written: open it anew by the storage")
+            raise ValueError(f"{self.name!r} was written: open it again by the storage")
         self.seek(0)
         return self
 

@@ -11,7 +11,7 @@ from files.storage.errors import S3Error
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
 
-# What a copy keeps beside the bytes and the metadata: S3's headers, and boto3's parameters.
+# What a copy keeps besides the bytes and the metadata: S3's headers, and boto3's parameters.
 COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
     "cache-control": ("CacheControl", str),
     "content-disposition": ("ContentDisposition", str),

@@ -69,8 +69,8 @@ class ClientUploads(ConditionalWrites):
         """
         head = self.client.head_object(**self._at(key), ChecksumMode="ENABLED")
         expected = hashlib.sha256(b"".join(map(base64.b64decode, digests))).digest()
-        told = head.get("ChecksumSHA256", "").partition("-")[0]
-        if head["ContentLength"] != size or told != base64.b64encode(expected).decode():
+        sent = head.get("ChecksumSHA256", "").partition("-")[0]
+        if head["ContentLength"] != size or sent != base64.b64encode(expected).decode():
             if is_new:
                 self._delete(key, head["ETag"])
             raise S3Error(errno.EIO, "The object is not what was sent", key)
