@@ -148,7 +148,7 @@ def during(storage: Any) -> Iterator[Callable[[str, Callable[[], object]], None]
     registered = []
 
     def during(operation: str, action: Callable[[], object]) -> None:
-        def once(**about: Any) -> object:
+        def once(**arguments: Any) -> object:
             storage.client.meta.events.unregister(event, once)
             registered.remove((event, once))
             return action()
@@ -251,7 +251,7 @@ def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         bucket = reading.Bucket(aws.session(), client, storage.bucket_name)
         buckets.append(bucket)
         monkeypatch.setattr(reading, "_back_off", lambda attempt: None)
-        monkeypatch.setattr(reading, "bucket", lambda *about: bucket)
+        monkeypatch.setattr(reading, "bucket", lambda *arguments: bucket)
 
     yield read_from
     for bucket in buckets:

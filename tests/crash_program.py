@@ -43,12 +43,12 @@ def warm_up():
     reading._bucket.cache_clear()
 
 
-def status_of_fork(*about):
+def status_of_fork(*arguments):
     """Run in a fork; return its status, or the signal that killed it as a negative number."""
     child = os.fork()
     if not child:
         try:
-            run(*about)
+            run(*arguments)
         except BaseException:  # noqa: BLE001 - it is printed
             traceback.print_exc()
             os._exit(1)

@@ -32,12 +32,12 @@ def rows():
 
 
 def state():
-    """Return what the rows tell, to see that nothing has changed."""
+    """Return all columns of all rows, to see that nothing has changed."""
     return list(File.objects.order_by("pk").values())
 
 
 def kept():
-    """Return the one file that another content has replaced."""
+    """Return the file in the trash that keeps the replaced content of `a.txt`."""
     return File.objects.trashed().get(original_key="a.txt")
 
 
@@ -93,7 +93,7 @@ ACTIONS = {
 
 
 def elsewhere(action):
-    """Do it in another thread, with a connection of its own; return what it raised."""
+    """Do it in another thread, with a connection of its own; return the types of its OSErrors."""
     raised = []
 
     def run():
@@ -123,6 +123,7 @@ def execute(sql):
 
 @functools.cache
 def content(name, size):
+    """Return random bytes, the same for a name and a size."""
     return random.Random(name).randbytes(size)
 
 
@@ -150,7 +151,7 @@ class Failing(io.BytesIO):
 
 @contextlib.contextmanager
 def breaking(part, error, *, after=False):
-    """Raise the error before or after the first statement that has this in it."""
+    """Raise the error, or run it as SQL, at the first statement that has this part in it."""
     done = []
 
     def breaking(run, sql, parameters, many, context):

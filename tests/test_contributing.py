@@ -22,7 +22,7 @@ CHECKS = {
 
 def test_every_hook_is_checked_by_ci_too():
     assert HOOKS
-    assert HOOKS - CHECKS == set()
+    assert set() == HOOKS - CHECKS
 
 
 def test_every_check_of_ci_but_that_of_the_javascript_is_a_hook():

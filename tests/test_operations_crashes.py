@@ -115,8 +115,8 @@ def crashing(django_db_setup, _bucket):
 def crash(crashing, transactional_db):
     """Do an operation that kills itself at a step; return the status it ended with."""
 
-    def crash(*about):
-        crashing.stdin.write(json.dumps(about) + "\n")
+    def crash(*arguments):
+        crashing.stdin.write(json.dumps(arguments) + "\n")
         crashing.stdin.flush()
         status = int(crashing.stdout.readline())
         limit = time.monotonic() + 10

@@ -10,6 +10,7 @@ from django.utils import timezone
 from files import operations
 from files.models import File, Operation
 from files.storage import S3UnavailableError, writing
+from files.storage.multipart import MultipartUpload
 from files.storage.writing import PART_SIZE
 from tests.operations import ACTIONS, Failing, breaking, interrupt, kept, lost, objects, rows, sweep
 
@@ -141,7 +142,7 @@ def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file,
 # A deletion
 
 
-def left_by_script(key="a", etag=""):
+def left_by_script(key):
     """Make the row that the original script's insert makes."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO files (object_key) VALUES (%s)", [key])
@@ -166,7 +167,7 @@ def test_a_late_completion_loses_no_former_content(transactional_db, make_file, 
     file = make_file("a.txt", b"old")
     sent = {}
 
-    def hang(params, **about):
+    def hang(params, **arguments):
         sent.update(params)
 
     size = writing.PART_SIZE + 1
@@ -192,10 +193,8 @@ def test_a_late_completion_loses_no_former_content(transactional_db, make_file, 
 @contextlib.contextmanager
 def ignoring_aborts():
     """Let a process die before it can abort its upload."""
-    from files.storage.multipart import MultipartUpload
-
     leave = MultipartUpload.__exit__
-    MultipartUpload.__exit__ = lambda *about: None
+    MultipartUpload.__exit__ = lambda *arguments: None
     try:
         yield
     finally:

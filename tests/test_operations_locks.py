@@ -112,12 +112,12 @@ def test_a_key_is_nobody_elses_while_a_file_is_copied_to_it(
 ):
     other, raised = make_file("c", b"other"), []
 
-    def meddle():
+    def interfere():
         for action in (lambda: create("b", b"theirs"), lambda: other.rename("b")):
             raised.extend(elsewhere(action))
 
     file = make_file("a", b"text")
-    during("PutObject", meddle)
+    during("PutObject", interfere)
     file.rename("b")
     assert raised == [ConflictError] * 2
     assert objects(storage) == {"b": b"text", "c": b"other"}

@@ -434,8 +434,8 @@ class Machine(RuleBasedStateMachine):
         self.models = []
         assert locks() == 0
         seen, unsettled = self._look()
-        told = visible(seen, unsettled)
-        possible = [model for model in models if visible(model, unsettled) == told]
+        shown = visible(seen, unsettled)
+        possible = [model for model in models if visible(model, unsettled) == shown]
         assert possible, f"{seen} is none of {models}, unsettled {unsettled}"
         self.models = [model for at, model in enumerate(possible) if model not in possible[:at]]
         return seen

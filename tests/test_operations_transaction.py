@@ -179,7 +179,7 @@ def test_several_are_created_at_once_or_none(transactional_db, storage):
     assert (locks(), Operation.objects.count()) == (0, 0)
 
 
-def test_a_create_whose_commit_fails_is_told_by_its_own_error(
+def test_a_create_whose_commit_fails_raises_the_error_of_the_commit(
     transactional_db, storage, monkeypatch
 ):
     def fail():

@@ -63,29 +63,29 @@ def test_restore_brings_a_replaced_content_back_to_its_key(make_file, storage):
     )
 
 
-def test_restore_brings_a_replaced_content_back_beside_its_key(make_file, storage):
+def test_restore_takes_another_key_where_that_of_a_replaced_content_is_taken(make_file, storage):
     file = make_file("a.txt", b"old")
     file.replace(ContentFile(b"new"))
     kept().restore()
-    (taken, beside) = File.objects.live()
+    (taken, restored) = File.objects.live()
     assert (taken, str(taken)) == (file, "a.txt")
-    assert str(beside).startswith("a_")
-    assert objects(storage) == {"a.txt": b"new", str(beside): b"old"}
-    assert beside.name == str(beside)
+    assert str(restored).startswith("a_")
+    assert objects(storage) == {"a.txt": b"new", str(restored): b"old"}
+    assert restored.name == str(restored)
 
 
-def test_restore_goes_beside_a_row_without_an_object(make_file, storage):
+def test_restore_takes_another_key_where_a_row_without_an_object_has_it(make_file, storage):
     file = make_file("a.txt", b"old")
     file.replace(ContentFile(b"new"))
     storage.delete("a.txt")
     kept().restore()
-    (beside,) = objects(storage)
-    assert beside.startswith("a_")
-    assert rows() == [("a.txt", "a.txt", True), (beside, beside, True)]
+    (restored,) = objects(storage)
+    assert restored.startswith("a_")
+    assert rows() == [("a.txt", "a.txt", True), (restored, restored, True)]
 
 
 @pytest.mark.parametrize("key", ["x" * 1024, "ü" * 512])
-def test_restore_brings_back_beside_the_longest_key(make_file, storage, key):
+def test_restore_takes_another_key_where_the_longest_is_taken(make_file, storage, key):
     make_file(key, b"old").replace(ContentFile(b"new"))
     File.objects.trashed().get().restore()
     assert sorted(objects(storage).values()) == [b"new", b"old"]
