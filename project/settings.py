@@ -65,9 +65,9 @@ def _require(missing: list[str]) -> None:
 def _database() -> dict[str, Any]:
     """Return the database's settings: the environment's, completed by the secret.
 
-    RDS writes ``username``, ``host``, ``port`` and ``dbname`` into the secret, besides ``password``.
-    The environment wins, but for the user's name: rotation may alternate users, so that a name and
-    its password belong together.
+    RDS writes ``username``, ``host``, ``port`` and ``dbname`` into the secret, besides
+    ``password``. The environment wins, but for the user's name: rotation may alternate users, so
+    that a name and its password belong together.
     """
     from project import secretsmanager
 

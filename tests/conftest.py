@@ -27,6 +27,8 @@ from tests.faults import STALL, FaultProxy
 
 ROOT = Path(__file__).parent.parent
 
+pytest.register_assert_rewrite("tests.operations")
+
 _services = ExitStack()
 _header = pytest.StashKey[str]()
 
@@ -138,6 +140,26 @@ def make_file(put: Callable[..., None], db: None) -> Callable[..., Any]:
         return file
 
     return make_file
+
+
+@pytest.fixture
+def during(storage: Any) -> Iterator[Callable[[str, Callable[[], object]], None]]:
+    """Do something just before the next request of an S3 operation is sent."""
+    registered = []
+
+    def during(operation: str, action: Callable[[], object]) -> None:
+        def once(**arguments: Any) -> object:
+            storage.client.meta.events.unregister(event, once)
+            registered.remove((event, once))
+            return action()
+
+        event = f"before-send.s3.{operation}"
+        storage.client.meta.events.register(event, once)
+        registered.append((event, once))
+
+    yield during
+    for event, once in registered:
+        storage.client.meta.events.unregister(event, once)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from files.operations import ConflictError
 from files.storage import ObjectChangedError, bucket, copying, writing
 from files.storage.stat import read_stat
 from tests.faults import Fault, Kill, KilledError, Steps
-from tests.test_operations import RollBackError, create, execute, listed, locks, open_uploads
+from tests.operations import RollBackError, create, execute, locks
+from tests.test_storage import listed, open_uploads
 
 # For people: that many examples, and others in each run. By itself they are few and the same.
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "0"))
@@ -433,8 +434,8 @@ class Machine(RuleBasedStateMachine):
         self.models = []
         assert locks() == 0
         seen, unsettled = self._look()
-        told = visible(seen, unsettled)
-        possible = [model for model in models if visible(model, unsettled) == told]
+        shown = visible(seen, unsettled)
+        possible = [model for model in models if visible(model, unsettled) == shown]
         assert possible, f"{seen} is none of {models}, unsettled {unsettled}"
         self.models = [model for at, model in enumerate(possible) if model not in possible[:at]]
         return seen

@@ -82,8 +82,8 @@ class FileChangeList(ChangeList):
     def rows(self) -> Iterator[SafeString]:
         """Yield the cells of each file.
 
-        Django's own tag finds out for each cell again how to show it, in most of a page's time. Here
-        a column is a method of the admin.
+        Django's own tag finds out for each cell again how to show it, in most of a page's time.
+        Here a column is a method of the admin.
         """
         names = [name for name in self.list_display if name != "action_checkbox"]
         has_actions = len(names) < len(self.list_display)
