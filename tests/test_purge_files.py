@@ -133,7 +133,8 @@ def test_what_was_interrupted_is_ended_when_it_must_be_over(make_file, storage):
     assert purge() == ([], [])
     started_at = timezone.now() - operations.LATE
     Operation.objects.filter(pk=operation.pk).update(started_at=started_at)
-    assert purge("--dry-run")[0] == ["- a (an interrupted rename)"]
+    for prefix in ("", "a", "b"):
+        assert purge("--dry-run", prefix)[0] == ["- a (an interrupted rename)"]
     assert purge() == (["- a (an interrupted rename)"], [])
     assert left(storage) == (["a"],) * 2
 

@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def interrupted(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
-    """Return what was begun before, on keys that begin with the prefix; uploads are left out."""
-    found = Operation.objects.filter(object_key__startswith=prefix, started_at__lt=before)
+    """Return what was begun before, to or from keys with the prefix; uploads are left out."""
+    named = Q(object_key__startswith=prefix) | Q(copy_key__startswith=prefix)
+    found = Operation.objects.filter(named, started_at__lt=before)
     return found.exclude(kind=Operation.Kind.UPLOAD).order_by("pk")
 
 
