@@ -23,6 +23,11 @@ def check_before_migrate(using: str, plan: list[tuple[Any, bool]], **kwargs: Any
 
 def refuse_unusable_keys(cursor: Any) -> None:
     """Raise CommandError where the table has a key twice, or one that a file cannot have."""
+    _refuse_repeated_keys(cursor)
+    _refuse_impossible_keys(cursor)
+
+
+def _refuse_repeated_keys(cursor: Any) -> None:
     cursor.execute(
         """
         SELECT object_key, string_agg(id::text, ', ' ORDER BY id) FROM files
@@ -35,6 +40,9 @@ def refuse_unusable_keys(cursor: Any) -> None:
             f"The table files has keys more than once: {named}. Nothing was changed; delete or"
             " change all but one row of each key, then run migrate again."
         )
+
+
+def _refuse_impossible_keys(cursor: Any) -> None:
     cursor.execute(
         """
         SELECT id FROM files
