@@ -42,10 +42,12 @@ PRESIGNED_FOR = 60  # seconds
 
 MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
-REFUSED = _("The content cannot be read; the log of the server says why.")
+REFUSED = _("The content cannot be read; tell the administrator of this site.")
 
 # The request that nginx is to send to S3, beside the method: headers of the answer to nginx.
 ACCEL_URL, ACCEL_RANGE, ACCEL_IF_MATCH = "X-Object-URL", "X-Object-Range", "X-Object-If-Match"
+# nginx keeps Content-Disposition also where S3 fails, and then it would name an error's text.
+ACCEL_DISPOSITION = "X-Object-Disposition"
 
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
@@ -56,15 +58,15 @@ def respond(request: HttpRequest, file: File) -> HttpResponseBase:
         return way(request, file, headers)
     except FileNotFoundError:
         file.mark_missing(True)
-        return _plain(404, MISSING)
+        return _plain(404, MISSING, headers)
     except S3UnavailableError as error:
         logger.warning("%s: %s", named(file), error)
-        response = _plain(503, UNREACHABLE)
+        response = _plain(503, UNREACHABLE, headers)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except (PermissionError, S3Error) as error:
         logger.error("%s: %s", named(file), error)
-        return _plain(502, REFUSED)
+        return _plain(502, REFUSED, headers)
 
 
 def named(file: File) -> str:
@@ -72,8 +74,11 @@ def named(file: File) -> str:
     return f"File {file.pk} ({str(file)!r})"
 
 
-def _plain(status: int, text: "_StrPromise") -> HttpResponse:
-    return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
+def _plain(status: int, text: "_StrPromise", headers: dict[str, str]) -> HttpResponse:
+    response = HttpResponse(str(text), status=status, headers=headers)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    del response.headers["Content-Disposition"]
+    return response
 
 
 # The three ways
@@ -120,6 +125,8 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
         wanted = wanted if is_of(told.headers, request.headers.get("If-Range")) else ""
     response = HttpResponse(headers=headers)
     response.headers["X-Accel-Redirect"] = "/-/object"
+    del response.headers["Content-Disposition"]
+    response.headers[ACCEL_DISPOSITION] = headers["Content-Disposition"]
     response.headers[ACCEL_URL] = _presigned(file, request.method or "GET", headers)
     response.headers[ACCEL_RANGE] = wanted
     response.headers[ACCEL_IF_MATCH] = etag
@@ -164,11 +171,12 @@ def _refusal(
     if status == 200:
         return None
     answer.close()
-    told = _validators(answer)
-    if status == 304:  # its ETag is not optional: RFC 9110 section 15.4.5
-        told.setdefault("ETag", for_s3(request.headers, file.etag).get("If-None-Match", file.etag))
-        return _not_modified(request, headers | told)
-    return _without_content(status, headers | told)
+    if status != 304:
+        return _without_content(status, headers)
+    validators = _validators(answer)
+    if "ETag" not in validators:  # it is not optional: RFC 9110 section 15.4.5
+        validators["ETag"] = for_s3(request.headers, file.etag).get("If-None-Match", file.etag)
+    return _not_modified(request, headers | validators)
 
 
 def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
@@ -181,7 +189,7 @@ def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpRe
     if not is_of(told.headers, request.headers.get("If-Range")):
         answer = _ask(file, "GET", conditions)
         return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
-    response = _without_content(416, headers | _validators(told))
+    response = _without_content(416, headers)
     response.headers["Content-Range"] = f"bytes */{told.headers['Content-Length']}"
     return response
 
