@@ -375,6 +375,15 @@ def test_access_denied_is_502_and_the_log_names_the_permission(large, viewer, pr
     assert "allow s3:GetObject on it" in caplog.text
 
 
+def test_a_range_beyond_what_s3_gives_no_size_of_is_502(make_file, viewer, proxy, caplog):
+    """LocalStack answers to the key `/` as to a bucket."""
+    file = make_file("a.txt", DATA)
+    proxy.headers = {"Content-Length": ""}
+    response = viewer.get(f"/files/{file.pk}/", headers={"Range": f"bytes={len(DATA)}-"})
+    assert response.status_code == 502
+    assert "this server does not keep this key" in caplog.text
+
+
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_redirect_of_s3_is_not_taken_for_the_content(large, viewer, proxy, status):
     proxy.faults[:] = [("status", status)] * 2

@@ -28,7 +28,7 @@ from files.delivery.conditions import (
 )
 from files.delivery.headers import content_headers
 from files.models import File
-from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError
+from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError, read_stat
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -182,15 +182,15 @@ def _refusal(
 def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
     """Answer to a range without a byte, which counts after the conditions and If-Range."""
     conditions = for_s3(request.headers, file.etag)
-    told = _ask(file, "HEAD", conditions)
-    if refusal := _refusal(request, file, told, headers):
+    head = _ask(file, "HEAD", conditions)
+    if refusal := _refusal(request, file, head, headers):
         return refusal
-    told.close()
-    if not is_of(told.headers, request.headers.get("If-Range")):
+    head.close()
+    if not is_of(head.headers, request.headers.get("If-Range")):
         answer = _ask(file, "GET", conditions)
         return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
     response = _without_content(416, headers)
-    response.headers["Content-Range"] = f"bytes */{told.headers['Content-Length']}"
+    response.headers["Content-Range"] = f"bytes */{read_stat(str(file), head.headers).size}"
     return response
 
 

@@ -4,7 +4,7 @@ from files.storage.backend import ObjectStorage
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import CHECKSUM, CHUNK, POOL, Body, ObjectFile, Response
-from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
+from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat, read_stat
 
 __all__ = [
     "CHECKSUM",
@@ -21,4 +21,5 @@ __all__ = [
     "S3Error",
     "S3UnavailableError",
     "part_size",
+    "read_stat",
 ]
