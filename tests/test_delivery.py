@@ -234,8 +234,8 @@ def test_a_stored_encoding_goes_with_the_bytes_that_are_stored(
 def test_a_304_says_nothing_of_the_encoding(make_file, viewer):
     file = make_file("a.css", b"packed", ContentEncoding="gzip")
     response = viewer.get(f"/files/{file.pk}/", headers={"If-None-Match": file.etag})
-    about = {"Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding"}
-    assert (response.status_code, about & set(response.headers)) == (304, set())
+    names = {"Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding"}
+    assert (response.status_code, names & set(response.headers)) == (304, set())
 
 
 # Broken bodies
@@ -412,7 +412,7 @@ def test_a_connection_is_used_again(large, storage, method):
 
 def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
     missing = reading.bucket("no-such-bucket-here")
-    monkeypatch.setattr(reading, "bucket", lambda *about: missing)
+    monkeypatch.setattr(reading, "bucket", lambda *arguments: missing)
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
     assert File.objects.get().missing_at is None
 
@@ -762,8 +762,8 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
     environ, client = s3
     bucket = {"Bucket": storage.bucket_name, "Key": "a.txt"}
     client.put_object(Body=DATA, ContentType="text/plain", ContentEncoding="gzip", **bucket)
-    told = client.head_object(**bucket)
-    etag, date = told["ETag"], delivery_date(told["LastModified"])
+    head = client.head_object(**bucket)
+    etag, date = head["ETag"], delivery_date(head["LastModified"])
     client.close()
     (file,) = File.objects.bulk_create(
         [File(object_key="a.txt", size=len(DATA), etag=etag, content_type="text/plain")]
@@ -785,8 +785,8 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
             found["ETag"] = expected[2].get("ETag")
         assert (method, asked, answer.status, answer.data, found) == (method, asked, *expected)
         if answer.status == 304:
-            about = ("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding")
-            assert [name for name in about if name in answer.headers] == []
+            names = ("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding")
+            assert [name for name in names if name in answer.headers] == []
 
 
 def expected_answer(file, method, status, headers, date):

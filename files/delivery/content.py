@@ -19,12 +19,12 @@ from django.utils.translation import gettext_lazy as _
 
 from files.delivery.conditions import (
     can_be_asked_by_client,
-    for_s3,
     is_beyond,
     is_conditional,
-    is_of,
     judge,
+    matches_if_range,
     one_range,
+    s3_conditions,
 )
 from files.delivery.headers import content_headers
 from files.models import File
@@ -60,16 +60,16 @@ def respond(request: HttpRequest, file: File) -> HttpResponseBase:
         file.mark_missing(True)
         return _plain(404, MISSING, headers)
     except S3UnavailableError as error:
-        logger.warning("%s: %s", named(file), error)
+        logger.warning("%s: %s", log_name(file), error)
         response = _plain(503, UNREACHABLE, headers)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except (PermissionError, S3Error) as error:
-        logger.error("%s: %s", named(file), error)
+        logger.error("%s: %s", log_name(file), error)
         return _plain(502, REFUSED, headers)
 
 
-def named(file: File) -> str:
+def log_name(file: File) -> str:
     """Return how the log names the file: by id and key, on one line whatever the key is."""
     return f"File {file.pk} ({str(file)!r})"
 
@@ -86,13 +86,13 @@ def _plain(status: int, text: "_StrPromise", headers: dict[str, str]) -> HttpRes
 
 def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
     """Send the client's request on to S3, without what S3 would not understand."""
-    conditions, wanted = for_s3(request.headers, file.etag), one_range(request)
+    conditions, wanted = s3_conditions(request.headers, file.etag), one_range(request)
     method = request.method or "GET"
     answer = _ask(file, method, conditions | ({"Range": wanted} if wanted else {}))
     if answer.status == 416:
         answer.close()
         return _beyond(request, file, headers)
-    if answer.status == 206 and not is_of(answer.headers, request.headers.get("If-Range")):
+    if answer.status == 206 and not matches_if_range(request, answer.headers):
         answer.close()
         answer = _ask(file, method, conditions)
     return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
@@ -117,12 +117,12 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
     if is_beyond(wanted, file.size):
         return _stream(request, file, headers)
     if is_conditional(request):
-        told = _ask(file, "HEAD", for_s3(request.headers, file.etag))
-        if refusal := _refusal(request, file, told, headers):
+        head = _ask(file, "HEAD", s3_conditions(request.headers, file.etag))
+        if refusal := _refusal(request, file, head, headers):
             return refusal
-        told.close()
-        etag = told.headers.get("ETag", "")
-        wanted = wanted if is_of(told.headers, request.headers.get("If-Range")) else ""
+        head.close()
+        etag = head.headers.get("ETag", "")
+        wanted = wanted if matches_if_range(request, head.headers) else ""
     response = HttpResponse(headers=headers)
     response.headers["X-Accel-Redirect"] = "/-/object"
     del response.headers["Content-Disposition"]
@@ -175,18 +175,19 @@ def _refusal(
         return _without_content(status, headers)
     validators = _validators(answer)
     if "ETag" not in validators:  # it is not optional: RFC 9110 section 15.4.5
-        validators["ETag"] = for_s3(request.headers, file.etag).get("If-None-Match", file.etag)
+        conditions = s3_conditions(request.headers, file.etag)
+        validators["ETag"] = conditions.get("If-None-Match", file.etag)
     return _not_modified(request, headers | validators)
 
 
 def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
-    """Answer to a range without a byte, which counts after the conditions and If-Range."""
-    conditions = for_s3(request.headers, file.etag)
+    """Answer a range that has no byte of the object; conditions and If-Range count first."""
+    conditions = s3_conditions(request.headers, file.etag)
     head = _ask(file, "HEAD", conditions)
     if refusal := _refusal(request, file, head, headers):
         return refusal
     head.close()
-    if not is_of(head.headers, request.headers.get("If-Range")):
+    if not matches_if_range(request, head.headers):
         answer = _ask(file, "GET", conditions)
         return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
     response = _without_content(416, headers)
@@ -227,8 +228,8 @@ def _content(
     request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
 ) -> HttpResponseBase:
     names = ("Content-Length", "Content-Encoding", "Content-Range")
-    told = {name: answer.headers[name] for name in names if name in answer.headers}
-    headers = headers | _validators(answer) | told
+    of_body = {name: answer.headers[name] for name in names if name in answer.headers}
+    headers = headers | _validators(answer) | of_body
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)
