@@ -661,6 +661,24 @@ ANSWERED = [
 ]
 
 
+ALWAYS = {
+    *("Cache-Control", "Content-Security-Policy", "Cross-Origin-Opener-Policy"),
+    *("Referrer-Policy", "Vary", "X-Content-Type-Options", "X-Frame-Options"),
+}
+VALIDATORS = {"Accept-Ranges", "Etag", "Last-Modified"}
+BODY = {"Content-Disposition", "Content-Encoding", "Content-Length", "Content-Type"}
+NAMES = {
+    200: VALIDATORS | BODY,
+    206: VALIDATORS | BODY | {"Content-Range"},
+    304: VALIDATORS,
+    404: {"Content-Length", "Content-Type"},
+    412: {"Content-Length"},
+    416: {"Content-Length"},
+    502: {"Content-Length", "Content-Type"},
+    503: {"Content-Length", "Content-Type", "Retry-After"},
+}
+
+
 def test_nginx_answers_with_the_headers_of_the_application(make_file, viewer, nginx, serve, proxy):
     file = make_file("a.css", DATA, ContentEncoding="gzip", ContentType="text/css")
     File.objects.update(size=10 * len(DATA))  # so that it is S3 that answers 416
@@ -670,6 +688,9 @@ def test_nginx_answers_with_the_headers_of_the_application(make_file, viewer, ng
         answers(f"{start(**endpoint)}/files/{file.pk}/", viewer, proxy) for start in (serve, nginx)
     )
     assert carried == streamed
+    assert [(status, set(headers)) for *_, status, _, headers in streamed] == [
+        (status, ALWAYS | NAMES[status]) for *_, status, _, _ in streamed
+    ]
 
 
 def answers(url, viewer, proxy):
