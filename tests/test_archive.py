@@ -103,7 +103,7 @@ class Zeros:
 @pytest.fixture
 def bucket(monkeypatch):
     fake = FakeBucket()
-    monkeypatch.setattr(reading, "bucket", lambda *arguments: fake)
+    monkeypatch.setattr(reading, "bucket", lambda *about: fake)
     return fake
 
 

@@ -412,7 +412,7 @@ def test_a_connection_is_used_again(large, storage, method):
 
 def test_a_missing_bucket_is_502_and_marks_nothing(large, viewer, monkeypatch):
     missing = reading.bucket("no-such-bucket-here")
-    monkeypatch.setattr(reading, "bucket", lambda *arguments: missing)
+    monkeypatch.setattr(reading, "bucket", lambda *about: missing)
     assert viewer.get(f"/files/{large.pk}/").status_code == 502
     assert File.objects.get().missing_at is None
 
