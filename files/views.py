@@ -19,7 +19,7 @@ from files.models import File
 @require_safe
 @xframe_options_sameorigin
 def content(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """The content of one file, for those who may view it, also in a frame: the admin shows PDFs."""
+    """Send the content of one file to those who may view it; the admin shows PDFs in a frame."""
     if not request.user.is_authenticated:
         return _unauthenticated(request)
     if not access.may_read_any(request.user):

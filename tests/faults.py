@@ -35,7 +35,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.faults: list[tuple[str, int] | None] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
-        self.headers: dict[str, str] = {}  # sent in place of S3's own
+        self.headers: dict[str, str] = {}  # sent in place of S3's own; empty to leave one out
         self.on_call: Callable[[], object] = lambda: None
         self.host = f"127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
@@ -67,9 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.on_call()
             kind = ""
         self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in {"connection", "date", "server", "transfer-encoding"}:
-                self.send_header(name, self.server.headers.get(name.title(), value))
+        for name, value in self._headers(answer.getheaders()):
+            self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
         if not kind:
@@ -85,6 +84,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.on_call()
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+    def _headers(self, sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return S3's headers with those of the test; what the test has as empty is left out."""
+        own = {"connection", "date", "server", "transfer-encoding"}
+        own |= {name.lower() for name in self.server.headers}
+        kept = [(name, value) for name, value in sent if name.lower() not in own]
+        return kept + [(name, value) for name, value in self.server.headers.items() if value]
 
     def log_message(self, *arguments: Any) -> None:
         pass

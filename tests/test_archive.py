@@ -186,8 +186,8 @@ def test_a_date_is_within_what_a_zip_can_have(bucket, moment, date):
 
 
 def names(keys, base=""):
-    given = archive._Names(base)
-    return [given.give(key) for key in keys]
+    names = archive._Names(base)
+    return [names.for_key(key) for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_a_refusal_is_listed_and_the_log_names_the_permission(make_file, proxy, 
     with caplog.at_level(logging.ERROR):
         made = read(files)
     assert list(made) == ["b", NOTE]
-    assert lines(made) == ["'a': The content cannot be read; the log of the server says why."]
+    assert lines(made) == ["'a': The content cannot be read; tell the administrator of this site."]
     assert "allow s3:GetObject on it" in caplog.text
 
 

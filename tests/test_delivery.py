@@ -242,8 +242,8 @@ def test_a_stored_encoding_goes_with_the_bytes_that_are_stored(
 def test_a_304_says_nothing_of_the_encoding(make_file, viewer):
     file = make_file("a.css", b"packed", ContentEncoding="gzip")
     response = viewer.get(f"/files/{file.pk}/", headers={"If-None-Match": file.etag})
-    about = {"Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding"}
-    assert (response.status_code, about & set(response.headers)) == (304, set())
+    names = {"Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding"}
+    assert (response.status_code, names & set(response.headers)) == (304, set())
 
 
 # Broken bodies
@@ -381,6 +381,15 @@ def test_access_denied_is_502_and_the_log_names_the_permission(large, viewer, pr
         response = viewer.get(f"/files/{large.pk}/")
     assert response.status_code == 502
     assert "allow s3:GetObject on it" in caplog.text
+
+
+def test_a_range_beyond_what_s3_gives_no_size_of_is_502(make_file, viewer, proxy, caplog):
+    """LocalStack answers to the key `/` as to a bucket."""
+    file = make_file("a.txt", DATA)
+    proxy.headers = {"Content-Length": ""}
+    response = viewer.get(f"/files/{file.pk}/", headers={"Range": f"bytes={len(DATA)}-"})
+    assert response.status_code == 502
+    assert "this server does not keep this key" in caplog.text
 
 
 @pytest.mark.parametrize("status", [301, 307])
@@ -629,18 +638,86 @@ def test_nginx_carries_the_bytes_of_every_key(make_file, viewer, nginx, key):
     assert not (inner | {"x-amz-id-2", "x-amz-request-id"}) & set(answer.headers)
 
 
-def test_nginx_keeps_the_headers_of_the_application(make_file, viewer, nginx, serve):
-    path = f"/files/{make_file('a.css', DATA, ContentEncoding='gzip').pk}/"
-    names = {"Content-Encoding", "Cross-Origin-Opener-Policy", "Referrer-Policy", "Vary"}
+def other_headers():
+    """Return the headers that S3 sends with an object and that are not for the client."""
+    model = aws.session().get_service_model("s3")
+    names = {"Access-Control-Allow-Origin", "Set-Cookie", "Strict-Transport-Security", "Vary"}
+    names |= {"Content-Security-Policy", "Cross-Origin-Opener-Policy", "Referrer-Policy"}
     names |= {"X-Content-Type-Options", "X-Frame-Options"}
+    names |= {"x-amz-id-2", "x-amz-meta-write", "x-amz-request-id"}
+    for operation in ("GetObject", "HeadObject"):
+        members = model.operation_model(operation).output_shape.members.values()
+        sent = [each.serialization for each in members]
+        names |= {each["name"] for each in sent if each.get("location") == "header"}
+    passing = {"accept-ranges", "Content-Encoding", "Content-Length", "Content-Range"}
+    return names - passing - {"Content-Type", "ETag", "Last-Modified"}
+
+
+# What the client asks for, what S3 answers in place of its own, and the status.
+ANSWERED = [
+    ({}, None, 200),
+    ({"Range": "bytes=1-2"}, None, 206),
+    ({"If-None-Match": "*"}, None, 304),
+    ({"If-Match": '"x"'}, None, 412),
+    ({"Range": f"bytes={len(DATA)}-"}, None, 416),
+    ({}, ("status", 404), 404),
+    ({}, ("status", 403), 502),
+    ({}, ("status", 307), 502),
+    ({}, ("status", 409), 502),
+    ({}, ("status", 429), 503),
+    ({}, ("status", 503), 503),
+]
+
+
+ALWAYS = {
+    *("Cache-Control", "Content-Security-Policy", "Cross-Origin-Opener-Policy"),
+    *("Referrer-Policy", "Vary", "X-Content-Type-Options", "X-Frame-Options"),
+}
+VALIDATORS = {"Accept-Ranges", "Etag", "Last-Modified"}
+BODY = {"Content-Disposition", "Content-Encoding", "Content-Length", "Content-Type"}
+NAMES = {
+    200: VALIDATORS | BODY,
+    206: VALIDATORS | BODY | {"Content-Range"},
+    304: VALIDATORS,
+    404: {"Content-Length", "Content-Type"},
+    412: {"Content-Length"},
+    416: {"Content-Length"},
+    502: {"Content-Length", "Content-Type"},
+    503: {"Content-Length", "Content-Type", "Retry-After"},
+}
+
+
+def test_nginx_answers_with_the_headers_of_the_application(make_file, viewer, nginx, serve, proxy):
+    file = make_file("a.css", DATA, ContentEncoding="gzip", ContentType="text/css")
+    File.objects.update(size=10 * len(DATA))  # so that it is S3 that answers 416
+    proxy.headers = dict.fromkeys(other_headers(), "of S3")
+    endpoint = {"AWS_ENDPOINT_URL_S3": f"http://{proxy.host}"}
     streamed, carried = (
-        urllib3.request("GET", url + path, headers=cookie(viewer), decode_content=False).headers
-        for url in (serve(), nginx())
+        answers(f"{start(**endpoint)}/files/{file.pk}/", viewer, proxy) for start in (serve, nginx)
     )
-    assert names <= set(streamed)
-    assert {name: carried.getlist(name) for name in names} == {
-        name: streamed.getlist(name) for name in names
-    }
+    assert carried == streamed
+    assert [(status, set(headers)) for *_, status, _, headers in streamed] == [
+        (status, ALWAYS | NAMES[status]) for *_, status, _, _ in streamed
+    ]
+
+
+def answers(url, viewer, proxy):
+    """Return the answers with their headers, without those that each server makes itself."""
+    found = []
+    for method, (asked, fault, status) in itertools.product(["GET", "HEAD"], ANSWERED):
+        proxy.faults[:] = [fault] * 3  # requests that the application makes before it gives up
+        answer = urllib3.request(
+            method, url, headers=asked | cookie(viewer), decode_content=False, retries=False
+        )
+        proxy.faults.clear()
+        assert answer.status == of_method(method, status)
+        headers = {name.title(): answer.headers.getlist(name) for name in answer.headers}
+        for name in ("Connection", "Date", "Server"):
+            headers.pop(name, None)
+        if status == 416:  # which nginx knows only where S3 tells it
+            headers.pop("Content-Range", None)
+        found.append((method, asked, answer.status, answer.data, headers))
+    return found
 
 
 def test_nginx_mixes_no_two_versions(make_file, viewer, nginx, proxy, put):
@@ -658,13 +735,15 @@ def test_nginx_mixes_no_two_versions(make_file, viewer, nginx, proxy, put):
     assert (second.status, second.data) == (200, DATA[::-1])
 
 
-def test_nginx_answers_416_where_the_row_has_an_old_size(make_file, viewer, nginx):
+def test_nginx_tells_the_size_where_the_row_has_an_old_one(make_file, viewer, nginx, proxy):
     file = make_file("a.txt", DATA)
     File.objects.update(size=10 * len(DATA))
+    url = nginx(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
+    proxy.headers = {"Content-Range": f"bytes */{len(DATA)}"}  # moto sends none with 416
     headers = {"Range": f"bytes={len(DATA)}-"} | cookie(viewer)
-    answer = urllib3.request("GET", f"{nginx()}/files/{file.pk}/", headers=headers)
-    assert answer.status == 416
-    assert b"<Error>" not in answer.data
+    answer = urllib3.request("GET", f"{url}/files/{file.pk}/", headers=headers)
+    assert (answer.status, answer.data) == (416, b"")
+    assert answer.headers["Content-Range"] == f"bytes */{len(DATA)}"
 
 
 # The same answers in all three ways, of each S3 server
@@ -712,8 +791,8 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
     environ, client = s3
     bucket = {"Bucket": storage.bucket_name, "Key": "a.txt"}
     client.put_object(Body=DATA, ContentType="text/plain", ContentEncoding="gzip", **bucket)
-    told = client.head_object(**bucket)
-    etag, date = told["ETag"], delivery_date(told["LastModified"])
+    head = client.head_object(**bucket)
+    etag, date = head["ETag"], delivery_date(head["LastModified"])
     client.close()
     (file,) = File.objects.bulk_create(
         [File(object_key="a.txt", size=len(DATA), etag=etag, content_type="text/plain")]
@@ -735,8 +814,8 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
             found["ETag"] = expected[2].get("ETag")
         assert (method, asked, answer.status, answer.data, found) == (method, asked, *expected)
         if answer.status == 304:
-            about = ("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding")
-            assert [name for name in about if name in answer.headers] == []
+            names = ("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding")
+            assert [name for name in names if name in answer.headers] == []
 
 
 def expected_answer(file, method, status, headers, date):

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 LAST_YEAR = 2107  # of zip's dates, which begin in 1980
 MAX_SEGMENT = 255  # bytes, which file systems allow
 
-# The names' usual ends for HTTP's content codings (RFC 9110 section 8.4.1).
-PACKED = {"gzip": ".gz", "x-gzip": ".gz", "br": ".br", "zstd": ".zst", "compress": ".Z"}
+# What names usually end in, by HTTP's content coding (RFC 9110 section 8.4.1).
+CODING_SUFFIXES = {"gzip": ".gz", "x-gzip": ".gz", "br": ".br", "zstd": ".zst", "compress": ".Z"}
 
 _EXTENSION = re.compile(r"(?<=.)\.\w{1,16}\Z", re.DOTALL)
 
@@ -132,10 +132,10 @@ class _Archive:
             return
         file.mark_missing(False)
         try:
-            key = file.name + _ends(file.name, answer.headers.get("Content-Encoding", ""))
+            key = file.name + _coding_suffix(file.name, answer.headers.get("Content-Encoding", ""))
             yield from self._content(file, key, file.storage.body(str(file), answer))
         except OSError as error:
-            logger.warning("%s: %s", content.named(file), error)
+            logger.warning("%s: %s", content.log_name(file), error)
             reason = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
             self._unread.append((file.name, reason))
         yield self.drain()
@@ -143,7 +143,7 @@ class _Archive:
     def _content(self, file: File, key: str, body: Body) -> Iterator[bytes]:
         """Yield all of the entry but its end."""
         date = _date(file.modified_at or file.created_at)
-        entry = zipfile.ZipInfo(self._names.give(key), date)
+        entry = zipfile.ZipInfo(self._names.for_key(key), date)
         zip64 = body.size > zipfile.ZIP64_LIMIT
         with closing(body), self.zip.open(entry, "w", force_zip64=zip64) as target:
             while data := body.read(CHUNK):
@@ -155,20 +155,20 @@ class _Archive:
         if self._unread:
             # As Python writes a text: exact, on one line, and with nothing that cannot be seen.
             lines = "".join(f"{key!r}: {reason}\n" for key, reason in self._unread)
-            name = self._names.give(gettext("NOT READ.txt"))
+            name = self._names.for_key(gettext("NOT READ.txt"))
             entry = zipfile.ZipInfo(name, _date(timezone.now()))
             self.zip.writestr(entry, lines)
 
 
-def _ends(key: str, encoding: str) -> str:
+def _coding_suffix(key: str, encoding: str) -> str:
     """Return what a name lacks to say how its bytes are packed, such as `.gz`.
 
     A zip has no Content-Encoding. The bytes go into it as they are stored, so that nothing about
     them can fail once the answer has begun.
     """
     codings = [coding.strip().lower() for coding in encoding.split(",")]
-    ends = "".join(PACKED.get(coding, "") for coding in codings)
-    return "" if key.lower().endswith(ends) else ends
+    suffix = "".join(CODING_SUFFIXES.get(coding, "") for coding in codings)
+    return "" if key.lower().endswith(suffix) else suffix
 
 
 def _reason(file: File, error: OSError) -> "_StrPromise":
@@ -177,9 +177,9 @@ def _reason(file: File, error: OSError) -> "_StrPromise":
         file.mark_missing(True)
         return content.MISSING
     if isinstance(error, S3UnavailableError):
-        logger.warning("%s: %s", content.named(file), error)
+        logger.warning("%s: %s", content.log_name(file), error)
         return content.UNREACHABLE
-    logger.error("%s: %s", content.named(file), error)
+    logger.error("%s: %s", content.log_name(file), error)
     return content.REFUSED
 
 
@@ -202,13 +202,13 @@ class _Names:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._given: dict[str, bool] = {}  # folded paths, and whether they are folders
+        self._taken: dict[str, bool] = {}  # folded paths, and whether they are folders
         self._numbers: dict[tuple[str, bool], int] = {}  # the last for what was wanted again
 
-    def give(self, key: str) -> str:
-        """Return the name for the key, with a number like ` (2)` where it has been given."""
-        inside = [segment for segment in key.removeprefix(self._base).split("/") if segment]
-        *folders, last = map(_safe, inside or [key])
+    def for_key(self, key: str) -> str:
+        """Return a new name for the key, with a number like ` (2)` where it is taken."""
+        segments = [segment for segment in key.removeprefix(self._base).split("/") if segment]
+        *folders, last = map(_safe, segments or [key])
         path = ""
         for folder in folders:
             path = f"{self._claim(path, folder, is_folder=True)}/"
@@ -219,11 +219,11 @@ class _Names:
         for number in itertools.count(self._numbers.get(wanted, 1)):
             path = parent + _numbered(segment, number)
             folded = _folded(path)
-            if folded not in self._given or (is_folder and self._given[folded]):
+            if folded not in self._taken or (is_folder and self._taken[folded]):
                 break
         if number > 1:
             self._numbers[wanted] = number
-        self._given[folded] = is_folder
+        self._taken[folded] = is_folder
         return path
 
 
@@ -245,6 +245,6 @@ def _numbered(segment: str, number: int) -> str:
     if number == 1:
         return segment
     extension = found[0] if (found := _EXTENSION.search(segment)) else ""
-    mark = f" ({number}){extension}"
-    stem = segment.removesuffix(extension).encode()[: MAX_SEGMENT - len(mark.encode())]
-    return stem.decode(errors="ignore") + mark
+    suffix = f" ({number}){extension}"
+    stem = segment.removesuffix(extension).encode()[: MAX_SEGMENT - len(suffix.encode())]
+    return stem.decode(errors="ignore") + suffix

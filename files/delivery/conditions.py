@@ -52,10 +52,10 @@ def can_be_asked_by_client(request: HttpRequest, size: int | None) -> bool:
 
 def _is_simple(request: HttpRequest) -> bool:
     conditions = {name: request.headers[name] for name in CONDITIONS if name in request.headers}
-    return conditions == for_s3(conditions, "") and conditions.keys() < {*CONDITIONS[1:3]}
+    return conditions == s3_conditions(conditions, "") and conditions.keys() < {*CONDITIONS[1:3]}
 
 
-def for_s3(headers: Mapping[str, str], etag: str) -> dict[str, str]:
+def s3_conditions(headers: Mapping[str, str], etag: str) -> dict[str, str]:
     """Return the conditions that S3 can judge, by the precedence of RFC 9110 section 13.2.2.
 
     S3 knows one ETag at a time. Of a list it gets the row's, or the first; `judge` looks again.
@@ -80,23 +80,25 @@ def _is_date(text: str) -> bool:
     return parse_http_date_safe(text) is not None
 
 
-def judge(request: HttpRequest, told: Mapping[str, str]) -> int:
+def judge(request: HttpRequest, validators: Mapping[str, str]) -> int:
     """Return 304 or 412 where the client's conditions forbid the content, and otherwise 200.
 
-    `told` has the ETag and the date of the object, as S3 has sent them.
+    `validators` are S3's headers, of which ETag and Last-Modified count.
     """
     judged = get_conditional_response(
         request,
-        etag=quote_etag(told["ETag"]) if "ETag" in told else None,
-        last_modified=parse_http_date_safe(told.get("Last-Modified", "")),
+        etag=quote_etag(validators["ETag"]) if "ETag" in validators else None,
+        last_modified=parse_http_date_safe(validators.get("Last-Modified", "")),
         response=HttpResponse(),
     )
     return judged.status_code if judged is not None else 200
 
 
-def is_of(told: Mapping[str, str], validator: str | None) -> bool:
-    """Return whether If-Range names the object that S3 tells of, as it does where it is absent.
+def matches_if_range(request: HttpRequest, validators: Mapping[str, str]) -> bool:
+    """Return whether If-Range has the object's ETag or date, or is absent.
 
     It is compared strongly (RFC 9110 section 13.1.5): a weak ETag never matches, a date exactly.
     """
-    return validator is None or validator.strip() in {told.get("ETag"), told.get("Last-Modified")}
+    wanted = request.headers.get("If-Range")
+    names = ("ETag", "Last-Modified")
+    return wanted is None or wanted.strip() in {validators.get(name) for name in names}

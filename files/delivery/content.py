@@ -19,16 +19,16 @@ from django.utils.translation import gettext_lazy as _
 
 from files.delivery.conditions import (
     can_be_asked_by_client,
-    for_s3,
     is_beyond,
     is_conditional,
-    is_of,
     judge,
+    matches_if_range,
     one_range,
+    s3_conditions,
 )
 from files.delivery.headers import content_headers
 from files.models import File
-from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError
+from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError, read_stat
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -42,10 +42,12 @@ PRESIGNED_FOR = 60  # seconds
 
 MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
-REFUSED = _("The content cannot be read; the log of the server says why.")
+REFUSED = _("The content cannot be read; tell the administrator of this site.")
 
 # The request that nginx is to send to S3, beside the method: headers of the answer to nginx.
 ACCEL_URL, ACCEL_RANGE, ACCEL_IF_MATCH = "X-Object-URL", "X-Object-Range", "X-Object-If-Match"
+# nginx keeps Content-Disposition also where S3 fails, and then it would name an error's text.
+ACCEL_DISPOSITION = "X-Object-Disposition"
 
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
@@ -56,24 +58,27 @@ def respond(request: HttpRequest, file: File) -> HttpResponseBase:
         return way(request, file, headers)
     except FileNotFoundError:
         file.mark_missing(True)
-        return _plain(404, MISSING)
+        return _plain(404, MISSING, headers)
     except S3UnavailableError as error:
-        logger.warning("%s: %s", named(file), error)
-        response = _plain(503, UNREACHABLE)
+        logger.warning("%s: %s", log_name(file), error)
+        response = _plain(503, UNREACHABLE, headers)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except (PermissionError, S3Error) as error:
-        logger.error("%s: %s", named(file), error)
-        return _plain(502, REFUSED)
+        logger.error("%s: %s", log_name(file), error)
+        return _plain(502, REFUSED, headers)
 
 
-def named(file: File) -> str:
+def log_name(file: File) -> str:
     """Return how the log names the file: by id and key, on one line whatever the key is."""
     return f"File {file.pk} ({str(file)!r})"
 
 
-def _plain(status: int, text: "_StrPromise") -> HttpResponse:
-    return HttpResponse(str(text), content_type="text/plain; charset=utf-8", status=status)
+def _plain(status: int, text: "_StrPromise", headers: dict[str, str]) -> HttpResponse:
+    response = HttpResponse(str(text), status=status, headers=headers)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    del response.headers["Content-Disposition"]
+    return response
 
 
 # The three ways
@@ -81,13 +86,13 @@ def _plain(status: int, text: "_StrPromise") -> HttpResponse:
 
 def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
     """Send the client's request on to S3, without what S3 would not understand."""
-    conditions, wanted = for_s3(request.headers, file.etag), one_range(request)
+    conditions, wanted = s3_conditions(request.headers, file.etag), one_range(request)
     method = request.method or "GET"
     answer = _ask(file, method, conditions | ({"Range": wanted} if wanted else {}))
     if answer.status == 416:
         answer.close()
         return _beyond(request, file, headers)
-    if answer.status == 206 and not is_of(answer.headers, request.headers.get("If-Range")):
+    if answer.status == 206 and not matches_if_range(request, answer.headers):
         answer.close()
         answer = _ask(file, method, conditions)
     return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
@@ -112,14 +117,16 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
     if is_beyond(wanted, file.size):
         return _stream(request, file, headers)
     if is_conditional(request):
-        told = _ask(file, "HEAD", for_s3(request.headers, file.etag))
-        if refusal := _refusal(request, file, told, headers):
+        head = _ask(file, "HEAD", s3_conditions(request.headers, file.etag))
+        if refusal := _refusal(request, file, head, headers):
             return refusal
-        told.close()
-        etag = told.headers.get("ETag", "")
-        wanted = wanted if is_of(told.headers, request.headers.get("If-Range")) else ""
+        head.close()
+        etag = head.headers.get("ETag", "")
+        wanted = wanted if matches_if_range(request, head.headers) else ""
     response = HttpResponse(headers=headers)
     response.headers["X-Accel-Redirect"] = "/-/object"
+    del response.headers["Content-Disposition"]
+    response.headers[ACCEL_DISPOSITION] = headers["Content-Disposition"]
     response.headers[ACCEL_URL] = _presigned(file, request.method or "GET", headers)
     response.headers[ACCEL_RANGE] = wanted
     response.headers[ACCEL_IF_MATCH] = etag
@@ -164,25 +171,27 @@ def _refusal(
     if status == 200:
         return None
     answer.close()
-    told = _validators(answer)
-    if status == 304:  # its ETag is not optional: RFC 9110 section 15.4.5
-        told.setdefault("ETag", for_s3(request.headers, file.etag).get("If-None-Match", file.etag))
-        return _not_modified(request, headers | told)
-    return _without_content(status, headers | told)
+    if status != 304:
+        return _without_content(status, headers)
+    validators = _validators(answer)
+    if "ETag" not in validators:  # it is not optional: RFC 9110 section 15.4.5
+        conditions = s3_conditions(request.headers, file.etag)
+        validators["ETag"] = conditions.get("If-None-Match", file.etag)
+    return _not_modified(request, headers | validators)
 
 
 def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
-    """Answer to a range without a byte, which counts after the conditions and If-Range."""
-    conditions = for_s3(request.headers, file.etag)
-    told = _ask(file, "HEAD", conditions)
-    if refusal := _refusal(request, file, told, headers):
+    """Answer a range that has no byte of the object; conditions and If-Range count first."""
+    conditions = s3_conditions(request.headers, file.etag)
+    head = _ask(file, "HEAD", conditions)
+    if refusal := _refusal(request, file, head, headers):
         return refusal
-    told.close()
-    if not is_of(told.headers, request.headers.get("If-Range")):
+    head.close()
+    if not matches_if_range(request, head.headers):
         answer = _ask(file, "GET", conditions)
         return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
-    response = _without_content(416, headers | _validators(told))
-    response.headers["Content-Range"] = f"bytes */{told.headers['Content-Length']}"
+    response = _without_content(416, headers)
+    response.headers["Content-Range"] = f"bytes */{read_stat(str(file), head.headers).size}"
     return response
 
 
@@ -219,8 +228,8 @@ def _content(
     request: HttpRequest, file: File, answer: Response, headers: dict[str, str]
 ) -> HttpResponseBase:
     names = ("Content-Length", "Content-Encoding", "Content-Range")
-    told = {name: answer.headers[name] for name in names if name in answer.headers}
-    headers = headers | _validators(answer) | told
+    of_body = {name: answer.headers[name] for name in names if name in answer.headers}
+    headers = headers | _validators(answer) | of_body
     if request.method == "HEAD":
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)

@@ -7,7 +7,7 @@ from files.storage.client import POOL
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile
-from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
+from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat, read_stat
 from files.storage.uploads import CHECKSUM
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "S3Error",
     "S3UnavailableError",
     "part_size",
+    "read_stat",
 ]
