@@ -1,4 +1,4 @@
-"""What a client asks for beside the content: a range, and conditions (RFC 9110, 13 and 14)."""
+"""What a client asks for besides the content: a range, and conditions (RFC 9110, 13 and 14)."""
 
 import re
 from collections.abc import Mapping

@@ -44,7 +44,7 @@ MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
 REFUSED = _("The content cannot be read; tell the administrator of this site.")
 
-# The request that nginx is to send to S3, beside the method: headers of the answer to nginx.
+# The request that nginx is to send to S3, besides the method: headers of the answer to nginx.
 ACCEL_URL, ACCEL_RANGE, ACCEL_IF_MATCH = "X-Object-URL", "X-Object-Range", "X-Object-If-Match"
 # nginx keeps Content-Disposition also where S3 fails, and then it would name an error's text.
 ACCEL_DISPOSITION = "X-Object-Disposition"
