@@ -172,7 +172,7 @@ def test_a_file_that_was_written_is_closed_for_good(storage):
     with storage.open("a", "wb") as file:
         file.write(b"text")
     file.close()
-    with pytest.raises(ValueError, match=r"open it anew by the storage"):
+    with pytest.raises(ValueError, match=r"open it again by the storage"):
         file.open()
     with pytest.raises(ValueError, match="closed"):
         file.write(b"more")
