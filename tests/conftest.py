@@ -240,7 +240,16 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
 
 
 @pytest.fixture
-def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what S3 fails at be tried again at once, by our requests and by boto3."""
+    monkeypatch.setattr("files.storage.bucket.FIRST_WAIT", 0)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.fixture
+def read_from(
+    storage: Any, monkeypatch: pytest.MonkeyPatch, no_waits: None
+) -> Iterator[Callable[[str], None]]:
     """Let the application read its bucket at another endpoint."""
     from files.storage import base, bucket
     from files.storage.client import CONFIG
@@ -251,7 +260,6 @@ def read_from(storage: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         client = aws.session().create_client("s3", endpoint_url=endpoint, config=CONFIG)
         found = bucket.Bucket(aws.session(), client, storage.bucket_name)
         buckets.append(found)
-        monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
         monkeypatch.setattr(base, "bucket", lambda *place: found)
 
     yield read_from
@@ -305,7 +313,7 @@ def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
             services.start_server(
                 stack,
                 [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
-                signal.SIGTERM,
+                signal.SIGQUIT,  # which waits for no connection that is kept
                 cwd=ROOT,
                 env=os.environ | {"APP_DB_NAME": name} | environ,
             )

@@ -8,7 +8,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 from django.core.files.base import ContentFile
 
-from files.storage import ObjectStorage, S3Error, S3UnavailableError, bucket
+from files.storage import ObjectStorage, S3Error, S3UnavailableError
 
 
 @pytest.fixture
@@ -100,16 +100,14 @@ def test_reads_and_writes_have_the_same_errors(refusing, request_, status, code,
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
-def test_what_may_pass_is_tried_three_times_and_told_with_the_key(refusing, request_, monkeypatch):
-    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
+def test_what_may_pass_is_tried_three_times_with_the_key_in_the_error(refusing, request_, no_waits):
     with pytest.raises(S3UnavailableError, match=r"S3 fails at http://127\.0\.0\.1:\d+: 503") as e:
         REQUESTS[request_](refusing(503, "SlowDown"))
     assert e.value.filename == "a key"
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
-def test_out_of_reach_names_the_key_and_no_more_than_the_endpoint(request_, monkeypatch):
-    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
+def test_out_of_reach_names_the_key_and_no_more_than_the_endpoint(request_, no_waits):
     storage = ObjectStorage(bucket_name="files", endpoint_url="http://127.0.0.1:9")
     with pytest.raises(S3UnavailableError) as raised:
         REQUESTS[request_](storage)

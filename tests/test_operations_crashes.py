@@ -16,7 +16,7 @@ from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.exceptions import ProtocolError
 
 from files.models import File, Operation
-from files.storage import bucket, copying, writing
+from files.storage import copying, writing
 from tests.conftest import ROOT
 from tests.operations import (
     MIB,
@@ -158,11 +158,9 @@ def known_uploads(storage):
 
 
 @pytest.fixture
-def failing(monkeypatch):
+def failing(monkeypatch, no_waits):
     """Let S3 fail from the nth request on; return how many requests have been made."""
     urlopen = HTTPConnectionPool.urlopen
-    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
     @contextlib.contextmanager
     def failing(kind, number):

@@ -9,10 +9,8 @@ import random
 import re
 import time
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import NamedTuple
 
-import botocore.endpoint
 import pytest
 from botocore.retries.quota import RetryQuota
 from django.core.files.base import ContentFile
@@ -25,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import ObjectChangedError, bucket, copying, writing
+from files.storage import ObjectChangedError, copying, writing
 from files.storage.stat import read_stat
 from tests.faults import Fault, Kill, KilledError, Steps
 from tests.operations import RollBackError, create, execute, locks
@@ -562,12 +560,10 @@ def wait_for_locks():
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Let no retry wait or be saved, nothing be logged, and large be 5 MiB."""
+def quick(monkeypatch, no_waits):
+    """Let no retry be saved, nothing be logged, and large be 5 MiB."""
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
-    monkeypatch.setattr(bucket, "FIRST_WAIT", 0)
     monkeypatch.setattr(writing, "PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPY_PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPIES", 1)  # so that the steps have an order
