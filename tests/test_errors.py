@@ -18,11 +18,14 @@ def refusing():
 
     def start(status, code, **headers):
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # which answers boto3's question before it sends
+
             def do_GET(self):
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
                 self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                own = {"Connection": "close", "Content-Length": str(len(body))}
+                for name, value in (headers | own).items():
                     self.send_header(name.replace("_", "-"), value)
                 self.end_headers()
                 if self.command != "HEAD":
