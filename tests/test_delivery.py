@@ -393,6 +393,15 @@ def test_a_range_beyond_what_s3_gives_no_size_of_is_502(make_file, viewer, proxy
     assert "this server does not keep this key" in caplog.text
 
 
+@pytest.mark.parametrize("asked", [{}, {"Range": "bytes=1-"}])
+def test_an_answer_about_the_bucket_is_not_delivered(make_file, viewer, proxy, caplog, asked):
+    """It lists the keys: servers that fold keys give it for `/`."""
+    file = make_file("a.txt", DATA)
+    proxy.headers = {"ETag": ""}
+    assert viewer.get(f"/files/{file.pk}/", headers=asked).status_code == 502
+    assert "this server does not keep this key" in caplog.text
+
+
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_redirect_of_s3_is_not_taken_for_the_content(large, viewer, proxy, status):
     proxy.faults[:] = [("status", status)] * 2

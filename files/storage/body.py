@@ -25,7 +25,7 @@ class Body:
         self._bucket = bucket
         self._key = key
         self._response = response
-        self._etag = response.headers.get("ETag", "")
+        self._etag = response.headers["ETag"]
         self.position, self.stop, self.size = _extent(response)
         self._breaks = 0
         self._regained = 0
@@ -65,7 +65,7 @@ class Body:
             self._breaks = 0
         self._regained = 0
         self._breaks += 1
-        if self._breaks > BREAKS or not self._etag:
+        if self._breaks > BREAKS:
             text = f"The transfer broke {self._breaks} times near byte {self.position}"
             raise S3UnavailableError(errno.EIO, text, self._key)
         back_off(self._breaks)

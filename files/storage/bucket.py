@@ -33,7 +33,15 @@ from files.storage.client import (
     client,
     configuration_errors,
 )
-from files.storage.errors import TRANSIENT, Refusal, S3Error, failed, refused, unreachable
+from files.storage.errors import (
+    TRANSIENT,
+    Refusal,
+    S3Error,
+    failed,
+    no_object,
+    refused,
+    unreachable,
+)
 from project import aws
 
 if TYPE_CHECKING:
@@ -186,7 +194,7 @@ class Bucket:
         except BotoCoreError as error:
             raise failed(self._origin, key, error) from None
         if response.status in ANSWERS:
-            return response
+            return _of_object(key, response)
         if response.status not in TRANSIENT or is_last():
             self._refuse(method, key, response)
         response.close()
@@ -230,6 +238,14 @@ class Bucket:
             return found
         found.close()
         return response
+
+
+def _of_object(key: str, response: Response) -> Response:
+    """Return the answer. Raises S3Error for one with content that is not an object's."""
+    if response.status in {200, 206} and not response.headers.get("ETag"):
+        response.close()
+        raise no_object(key)
+    return response
 
 
 def _is_last(attempt: int, end: float) -> bool:

@@ -125,6 +125,12 @@ def changed(key: str, text: str = "The object has changed meanwhile") -> ObjectC
     return ObjectChangedError(errno.ESTALE, text, key)
 
 
+def no_object(key: str) -> S3Error:
+    """Return the error of an answer that is about something else than an object, as the bucket."""
+    text = "S3 answers without size, ETag or time: this server does not keep this key"
+    return S3Error(errno.EIO, text, key)
+
+
 def unreachable(endpoint: str, key: str, error: Exception) -> S3UnavailableError:
     """Return the error of a request without an answer. It names of the address only the host."""
     text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"

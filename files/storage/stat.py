@@ -1,12 +1,11 @@
 """What S3 tells of an object: for a row, and for a copy that keeps it."""
 
-import errno
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from files.storage.errors import S3Error
+from files.storage.errors import no_object
 
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
@@ -49,8 +48,7 @@ def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:
             modified_at=parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC),
         )
     except (KeyError, ValueError):
-        text = "S3 answers without size, ETag or time: this server does not keep this key"
-        raise S3Error(errno.EIO, text, key) from None
+        raise no_object(key) from None
 
 
 def read_parameters(headers: Mapping[str, str]) -> dict[str, Any]:
