@@ -323,20 +323,24 @@ def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
         yield serve
 
 
-def other_sessions(at_most: int) -> int:
-    """Return how many sessions others have in the database, when PostgreSQL has ended the rest."""
+def other_sessions(at_most: int) -> list[tuple[str, str]]:
+    """Return state and last query of others' sessions, when PostgreSQL has ended the rest.
+
+    An autovacuum, which may come at any time and take its time, is no session of a client.
+    """
     from django.db import connection
 
     end = time.monotonic() + 10
     while True:
         with connection.cursor() as cursor:
+            cursor.execute("select pg_stat_clear_snapshot()")  # which a transaction keeps
             cursor.execute(
-                "select count(*) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
+                "select state, query from pg_stat_activity where datname = current_database()"
+                " and pid <> pg_backend_pid() and backend_type = 'client backend'"
             )
-            (found,) = cursor.fetchone()
-        if found <= at_most or time.monotonic() > end:
-            return int(found)
+            found = cursor.fetchall()
+        if len(found) <= at_most or time.monotonic() > end:
+            return found
         time.sleep(0.1)
 
 
