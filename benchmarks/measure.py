@@ -9,9 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import boto3
 
@@ -76,14 +76,9 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
         services.start_server(
             stack,
             [
-                *(
-                    Path(sys.executable).with_name("weed"),
-                    "mini",
-                    f"-dir={folder}",
-                    "-ip=127.0.0.1",
-                ),
-                *("-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}", "-admin.ui=false"),
-                *("-webdav=false", "-s3.port.iceberg=0"),
+                *(Path(sys.executable).with_name("weed"), "mini", f"-dir={folder}"),
+                *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"),
+                *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0"),
                 *(f"-{name}.port={port}" for name, port in ports.items()),
             ],
             signal.SIGINT,
@@ -98,12 +93,17 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
             "AWS_DEFAULT_REGION": environ["AWS_REGION"],
         }
         found.pop("PYTHONDONTWRITEBYTECODE", None)
-        client = boto3.client(
-            "s3",
-            endpoint_url=found["AWS_ENDPOINT_URL_S3"],
-            region_name=found["AWS_REGION"],
-            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
-        )
-        services.patiently(lambda: client.create_bucket(Bucket=found["APP_BUCKET_NAME"]))
+        with closing(s3_client(found)) as client:
+            services.patiently(lambda: client.create_bucket(Bucket=found["APP_BUCKET_NAME"]))
         yield found
+
+
+def s3_client(environ: dict[str, str]) -> Any:
+    """Return boto3's client for the S3 that the environment points at."""
+    return boto3.client(
+        "s3",
+        endpoint_url=environ["AWS_ENDPOINT_URL_S3"],
+        region_name=environ["AWS_REGION"],
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+    )

