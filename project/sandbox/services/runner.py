@@ -34,14 +34,14 @@ def running(
 def _choose(kind: Kind) -> tuple[Literal["containers", "embedded"], str]:
     """Return which kind is taken, and why."""
     if kind == "embedded":
-        return "embedded", "asked for (PostgreSQL from a wheel, moto for AWS)"
+        return "embedded", "asked for (PostgreSQL from a wheel, MiniStack for AWS)"
     obstacle = containers.obstacle()
     if obstacle is None:
         images = f"{containers.POSTGRES_IMAGE} and {containers.LOCALSTACK_IMAGE}"
         return "containers", f"Docker answers and has {images}"
     if kind == "containers":
         raise ServicesError(f"No containers: {obstacle}. --services=embedded needs no Docker.")
-    return "embedded", f"{obstacle} (PostgreSQL from a wheel, moto for AWS)"
+    return "embedded", f"{obstacle} (PostgreSQL from a wheel, MiniStack for AWS)"
 
 
 def _start(kind: str, stack: ExitStack) -> tuple[Postgres, str]:
