@@ -67,7 +67,12 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-weed-")))
         identity = {
             "name": "benchmark",
-            "credentials": [{"accessKey": "benchmark", "secretKey": "benchmark-secret"}],
+            "credentials": [
+                {
+                    "accessKey": environ["AWS_ACCESS_KEY_ID"],
+                    "secretKey": environ["AWS_SECRET_ACCESS_KEY"],
+                }
+            ],
             "actions": ["Admin", "Read", "Write", "List"],
         }
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -87,9 +92,6 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
         )
         found = environ | {
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3']}",
-            "AWS_ENDPOINT_URL_SECRETS_MANAGER": environ["AWS_ENDPOINT_URL"],
-            "AWS_ACCESS_KEY_ID": "benchmark",
-            "AWS_SECRET_ACCESS_KEY": "benchmark-secret",
             "AWS_DEFAULT_REGION": environ["AWS_REGION"],
         }
         found.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -94,10 +94,7 @@ def _bucket() -> str:
 
     client, name = default_storage.client, default_storage.bucket_name
     if name != "files":  # a worker's own
-        client.create_bucket(
-            Bucket=name, CreateBucketConfiguration={"LocationConstraint": os.environ["AWS_REGION"]}
-        )
-        client.put_bucket_cors(Bucket=name, CORSConfiguration=services.CORS)
+        services.make_bucket(client, name)
     return str(name)
 
 

@@ -42,10 +42,10 @@ def test_the_list_is_readable_with_no_data(admin_client):
 
 
 def test_the_list_asks_s3_nothing(admin_client, make_file, storage, monkeypatch):
-    make_file("folder/a.txt", b"text")
+    make_file("folder/a.txt", b"text", ContentType="text/plain")
     monkeypatch.setattr(storage.objects, "request", None)
     page = admin_client.get(LIST, {"folder": "folder/"}).content.decode()
-    for shown in ("a.txt</a>", "4\xa0bytes", "binary/octet-stream"):
+    for shown in ("a.txt</a>", "4\xa0bytes", "text/plain"):
         assert shown in page
 
 

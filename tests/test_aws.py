@@ -1,9 +1,9 @@
 """Credentials that come from STS and SSO, each in a process that really starts with them."""
 
 import json
-import os
 import sys
 import threading
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,11 +42,44 @@ REGISTERED = {
 }
 
 
+# What the role of a process needs for one file and its text.
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": action, "Resource": resource}
+        for action, resource in (
+            ("secretsmanager:GetSecretValue", "*"),
+            ("s3:GetObject", "arn:aws:s3:::*/*"),
+        )
+    ],
+}
+PROVIDER = "tokens.example"
+
+
 @pytest.fixture
 def role():
-    """Return the ARN of a role of the account that has the secret."""
+    """Make a role that our account and the provider of web identities may take; return its ARN."""
     account = aws.session().create_client("sts").get_caller_identity()["Account"]
-    return f"arn:aws:iam::{account}:role/reader"
+    takers = [
+        ("sts:AssumeRole", {"AWS": f"arn:aws:iam::{account}:root"}),
+        (
+            "sts:AssumeRoleWithWebIdentity",
+            {"Federated": f"arn:aws:iam::{account}:oidc-provider/{PROVIDER}"},
+        ),
+    ]
+    trust = [
+        {"Effect": "Allow", "Action": action, "Principal": principal}
+        for action, principal in takers
+    ]
+    iam = aws.session().create_client("iam")
+    made = iam.create_role(
+        RoleName="reader",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": trust}),
+    )
+    iam.put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=json.dumps(POLICY))
+    yield made["Role"]["Arn"]
+    iam.delete_role_policy(RoleName="reader", PolicyName="read")
+    iam.delete_role(RoleName="reader")
 
 
 @pytest.fixture
@@ -65,7 +98,10 @@ def without_keys(tmp_path):
 def web_identity(without_keys, role, tmp_path):
     """Return the environment in which EKS and GitHub start a process."""
     token = tmp_path / "token"
-    token.write_text("a token of another provider")
+    parts = ({"alg": "none"}, {"iss": f"https://{PROVIDER}", "sub": "process"}, {})
+    token.write_text(
+        ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts)
+    )
     return without_keys | {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
 
 
@@ -105,11 +141,12 @@ def answering():
 def sso(tmp_path, without_keys, answering):
     """Serve SSO, which knows the tokens "good" and, once it has given it, "renewed"."""
     tokens = {"good"}
+    given = aws.session().create_client("sts").get_session_token()["Credentials"]
     keys = {
-        "accessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
-        "secretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
-        "sessionToken": "session",
-        "expiration": (datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000,
+        "accessKeyId": given["AccessKeyId"],
+        "secretAccessKey": given["SecretAccessKey"],
+        "sessionToken": given["SessionToken"],
+        "expiration": given["Expiration"].timestamp() * 1000,
     }
 
     def answer(headers, body):

@@ -748,7 +748,7 @@ def test_nginx_tells_the_size_where_the_row_has_an_old_one(make_file, viewer, ng
     file = make_file("a.txt", DATA)
     File.objects.update(size=10 * len(DATA))
     url = nginx(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
-    proxy.headers = {"Content-Range": f"bytes */{len(DATA)}"}  # moto sends none with 416
+    proxy.headers = {"Content-Range": f"bytes */{len(DATA)}"}
     headers = {"Range": f"bytes={len(DATA)}-"} | cookie(viewer)
     answer = urllib3.request("GET", f"{url}/files/{file.pk}/", headers=headers)
     assert (answer.status, answer.data) == (416, b"")
@@ -814,10 +814,11 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
         )
         names = COMPARED if answer.status in {200, 206} else expected[2]
         found = {name: answer.headers.get(name) for name in names}
-        if way == "redirect" and answer.status == 304:  # S3's own: LocalStack's has no ETag
+        of_s3 = way == "redirect" and answer.status == 304
+        if of_s3:  # LocalStack's has no ETag
             found["ETag"] = expected[2].get("ETag")
         assert (method, asked, answer.status, answer.data, found) == (method, asked, *expected)
-        if answer.status == 304:
+        if answer.status == 304 and not of_s3:
             names = ("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding")
             assert [name for name in names if name in answer.headers] == []
 

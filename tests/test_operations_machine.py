@@ -134,13 +134,8 @@ class Machine(RuleBasedStateMachine):
         action=actions, step=steps, at=st.sampled_from(["key", "target"]), breaks=st.none() | breaks
     )
     def operate_while_somebody_puts(self, action, step, at, breaks):
-        """Let an object be written, as somebody does who shares the bucket, where it can harm.
-
-        Nothing is large then: moto ignores the conditions on parts and on their completion.
-        """
-        bound = self._bind(action._replace(is_large=False))
-        if bound.file and bound.file.size > PART:
-            return
+        """Let an object be written, as somebody does who shares the bucket, where it can harm."""
+        bound = self._bind(action)
         key = bound.target if at == "target" or bound.kept else bound.key
         self._run([bound], breaks, (step, Action("put", 0, key or action.key, False)))
 

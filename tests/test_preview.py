@@ -69,7 +69,7 @@ def cells(tag, html):
         ("image.svg", "image/svg+xml", "image/svg+xml"),
         ("page.xhtml", "application/xhtml+xml", "application/xhtml+xml"),
         ("a.png", "TEXT/HTML; charset=utf-8", "text/html"),
-        ("log", None, "binary/octet-stream"),
+        ("log", "binary/octet-stream", "binary/octet-stream"),
         ("log", "application/octet-stream", "application/octet-stream"),
         ("log", "application/x-unknown", "application/x-unknown"),
         ("log", "not a type at all", "application/octet-stream"),

@@ -24,7 +24,7 @@ from files.storage.naming import alternative_name, fits, refuse_reserved
 from files.storage.opening import TAKEN, NewObjectFile, parse_mode
 from files.storage.options import FIXED, check_options
 from files.storage.reading import ObjectFile
-from files.storage.stat import ObjectStat
+from files.storage.stat import ObjectStat, whole_seconds
 from files.storage.uploads import ClientUploads
 
 SAVES = 8  # how often a save may find that somebody was faster
@@ -148,7 +148,9 @@ class ObjectStorage(Copies, ClientUploads):
         """Yield key and stat of each object, in the order of the keys; a listing tells no type."""
         for page in self._pages(prefix):
             for entry in page.get("Contents", ()):
-                stat = ObjectStat(entry["Size"], "", entry["ETag"], entry["LastModified"])
+                stat = ObjectStat(
+                    entry["Size"], "", entry["ETag"], whole_seconds(entry["LastModified"])
+                )
                 yield entry["Key"].removeprefix(self.location), stat
 
     def _pages(self, prefix: str, **parameters: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from files.storage.base import NEW
 from files.storage.errors import changed
 from files.storage.marks import OnUpload, Write, marked
 from files.storage.multipart import part_size
-from files.storage.stat import ObjectStat, read_parameters, read_stat
+from files.storage.stat import ObjectStat, read_parameters, read_stat, whole_seconds
 
 COPY_PART_SIZE = 64 * 2**20  # bytes, which S3 copies within the time that it may be silent
 COPIES = 16  # parts that are copied at a time
@@ -96,7 +96,9 @@ class Copies(writing.ConditionalWrites):
                 **parameters,
                 **NEW,
             )["CopyObjectResult"]
-            return original.stat._replace(etag=copy["ETag"], modified_at=copy["LastModified"])
+            return original.stat._replace(
+                etag=copy["ETag"], modified_at=whole_seconds(copy["LastModified"])
+            )
         return self._written(target, write)  # the answer was lost
 
     def _copy_parts(

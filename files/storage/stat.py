@@ -30,12 +30,20 @@ COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class ObjectStat(NamedTuple):
-    """What S3 tells of an object: `size` in bytes, the rest as in its headers."""
+    """What S3 tells of an object: `size` in bytes, the rest as in its headers.
+
+    `modified_at` is in whole seconds, as in an HTTP date (RFC 9110 section 5.6.7).
+    """
 
     size: int
     content_type: str
     etag: str
     modified_at: datetime
+
+
+def whole_seconds(date: datetime) -> datetime:
+    """Return a date of a listing, to which some servers give fractions, as HEAD tells it."""
+    return date.astimezone(UTC).replace(microsecond=0)
 
 
 def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:

@@ -4,17 +4,17 @@ Whoever uses them sees the environment variables that point at them and nothing 
 runs on them starts as in production, SecretsManager included.
 """
 
-from project.sandbox.services.environment import CORS, clean_environ
+from project.sandbox.services.environment import clean_environ, make_bucket
 from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
 from project.sandbox.services.runner import KINDS, Kind, running
 
 __all__ = [
-    "CORS",
     "KINDS",
     "Kind",
     "ServicesError",
     "clean_environ",
     "free_port",
+    "make_bucket",
     "patiently",
     "running",
     "start_server",

@@ -73,7 +73,9 @@ def start(stack: ExitStack) -> tuple[Postgres, str]:
     postgres = PostgresContainer(
         POSTGRES_IMAGE, username="files", password=password, dbname="files", driver=None
     )
-    localstack = LocalStackContainer(LOCALSTACK_IMAGE).with_services("s3", "secretsmanager")
+    localstack = LocalStackContainer(LOCALSTACK_IMAGE).with_services(
+        "s3", "secretsmanager", "sts", "iam"
+    )
     stack.enter_context(postgres)
     stack.enter_context(localstack)
     host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))

@@ -11,7 +11,7 @@ from botocore.config import Config
 from project.sandbox.services.processes import patiently
 
 # Browsers may upload straight to the bucket.
-CORS: Any = {
+_CORS: Any = {
     "CORSRules": [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
 }
 
@@ -47,7 +47,7 @@ def clean_environ() -> dict[str, str]:
 def prepare(postgres: Postgres, endpoint: str) -> dict[str, str]:
     """Make the secret and the bucket; return the variables."""
     variables = _aws_variables(endpoint) | _app_variables(postgres)
-    _make_bucket(_client("s3", variables), variables["APP_BUCKET_NAME"])
+    make_bucket(_client("s3", variables), variables["APP_BUCKET_NAME"])
     _client("secretsmanager", variables).create_secret(
         Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})
     )
@@ -93,7 +93,13 @@ def _client(service: str, variables: dict[str, str]) -> Any:
     return make(service, endpoint_url=variables["AWS_ENDPOINT_URL"], config=config)
 
 
-def _make_bucket(s3: Any, name: str) -> None:
+def make_bucket(s3: Any, name: str) -> None:
+    """Make a bucket that browsers upload to, and where an object may be public by its ACL."""
     region = {"LocationConstraint": s3.meta.region_name}
-    patiently(lambda: s3.create_bucket(Bucket=name, CreateBucketConfiguration=region))
-    s3.put_bucket_cors(Bucket=name, CORSConfiguration=CORS)
+    patiently(
+        lambda: s3.create_bucket(
+            Bucket=name, CreateBucketConfiguration=region, ObjectOwnership="ObjectWriter"
+        )
+    )
+    s3.put_bucket_cors(Bucket=name, CORSConfiguration=_CORS)
+    s3.delete_public_access_block(Bucket=name)
