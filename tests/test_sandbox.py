@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from project.sandbox import services
 from project.sandbox.samples import samples
-from tests.conftest import ROOT, manage
+from tests.conftest import ROOT, manage, wait_for
 from tests.test_startup import NOTHING
 
 
@@ -61,23 +62,7 @@ def test_with_nothing_configured_the_status_is_that_of_the_command():
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
-    with subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / "manage.py"),
-            "sandbox",
-            "--services=embedded",
-            f"--port={port}",
-        ],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=heed_ctrl_c,
-    ) as process:
+    with sandbox(f"--port={services.free_port()}") as process:
         try:
             line = process.stdout.readline().decode()
             found = re.fullmatch(r"(\S+)  login: (\S+)  password: (\S+)\n", line)
@@ -88,6 +73,32 @@ def test_bare_it_serves_the_admin_until_it_is_told_to_end(end):
             output = communicate(process)
     assert process.returncode == 128 + end
     assert b"Traceback" not in b"".join(output)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_what_a_killed_sandbox_leaves_is_ended_by_the_next():
+    port = services.free_port()
+    with sandbox(f"--port={port}") as process:
+        process.stdout.readline()
+        wait_for(port)
+        process.kill()
+    wait_for(port)
+    done = manage("sandbox", "--services=embedded", "check", environ=NOTHING)
+    assert done.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def sandbox(*arguments):
+    """Start the sandbox on embedded services, as on a terminal with nothing configured."""
+    environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "sandbox", "--services=embedded", *arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
+    )
 
 
 def heed_ctrl_c():
@@ -127,13 +138,7 @@ def browse(url, login, password):
 
 @pytest.mark.usefixtures("nothing_left")
 def test_ended_while_it_starts_it_leaves_nothing():
-    environ = {name: value for name, value in os.environ.items() if name not in NOTHING}
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "sandbox", "--services=embedded", "check"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with sandbox("check") as process:
         assert process.stderr.readline().startswith(b"sandbox: embedded")
         time.sleep(0.7)
         process.terminate()
