@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from project.sandbox.services import containers, embedded, lifetime
+from project.sandbox.services import containers, embedded, lifetime, radosgw
 from project.sandbox.services.environment import clean_environ, prepare
 from project.sandbox.services.processes import ServicesError, package_folder
 
-Kind = Literal["auto", "containers", "embedded"]
+Kind = Literal["auto", "containers", "embedded", "radosgw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_KINDS = {"containers": containers, "embedded": embedded}
+_KINDS = {"containers": containers, "embedded": embedded, "radosgw": radosgw}
 _PROJECT = str(Path(__file__).resolve().parents[3])
 _STOP = "kept until `manage.py sandbox --stop`"
 
@@ -87,11 +87,11 @@ def _kept(kind: Kind) -> Iterator[tuple[Path, str, dict[str, Any]]]:
 
 
 def _answer(variables: dict[str, str]) -> bool:
-    """Tell whether the database and AWS still listen."""
-    aws = urlsplit(variables["AWS_ENDPOINT_URL"])
+    """Tell whether the database, AWS and S3 still listen."""
+    urls = [url for name, url in variables.items() if name.startswith("AWS_ENDPOINT_URL")]
     for place in (
         (variables["APP_DB_HOST"], int(variables["APP_DB_PORT"])),
-        (aws.hostname, aws.port),
+        *((urlsplit(url).hostname, urlsplit(url).port) for url in urls),
     ):
         try:
             socket.create_connection(place, timeout=2).close()
@@ -102,8 +102,8 @@ def _answer(variables: dict[str, str]) -> bool:
 
 def _choose(kind: Kind) -> tuple[str, str]:
     """Return which kind is taken, and why."""
-    if kind == "embedded":
-        return "embedded", "asked for"
+    if kind in ("embedded", "radosgw"):
+        return kind, "asked for"
     obstacle = containers.obstacle()
     if obstacle is None:
         return "containers", "Docker answers"
