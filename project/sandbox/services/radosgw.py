@@ -110,6 +110,11 @@ def _start_radosgw(stack: ExitStack, folder: Path, keep: bool) -> str:
         f"--access-key={CREDENTIALS['AWS_ACCESS_KEY_ID']}",
         f"--secret={CREDENTIALS['AWS_SECRET_ACCESS_KEY']}",
     )
+    for place, *data in (("zonegroup",), ("zone", "--data-pool=default.rgw.buckets.data")):
+        run(
+            *("radosgw-admin", place, "placement", "add", f"--rgw-{place}=default", *data),
+            *("--placement-id=default-placement", "--storage-class=STANDARD_IA"),
+        )
     serve("radosgw", "-n", "client.rgw")
     return f"http://127.0.0.1:{port}"
 
