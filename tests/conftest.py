@@ -362,13 +362,13 @@ def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
 
 @pytest.fixture
 def proxy(
-    read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    storage: Any, read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
     """Let the application read from S3 through a proxy that can break things."""
     from files.storage import bucket
 
     monkeypatch.setattr(bucket, "READ_TIMEOUT", STALL / 4)
-    proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
+    proxy = FaultProxy(storage.client.meta.endpoint_url)
     read_from(f"http://{proxy.host}")
     yield proxy
     proxy.shutdown()

@@ -10,14 +10,21 @@ from django.utils.http import parse_etags, parse_http_date_safe, quote_etag
 CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range")
 
 _ONE_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))", re.ASCII)
+# What stands for the last 0 bytes: radosgw, unlike others, sends the whole object for `bytes=-0`.
+_NO_BYTE = f"bytes={10**18}-"
 
 
 def one_range(request: HttpRequest) -> str:
-    """Return the range of a GET, empty where it is to be ignored (RFC 9110 section 14.2)."""
+    """Return the range of a GET, empty where it is to be ignored (RFC 9110 section 14.2).
+
+    One that has no byte of any object is written so that each S3 server knows it for such.
+    """
     wanted = request.headers.get("Range", "").strip().lower()  # SeaweedFS knows `bytes` alone
     found = _ONE_RANGE.fullmatch(wanted)
     if request.method != "GET" or not found:
         return ""
+    if found[3] and int(found[3]) == 0:
+        return _NO_BYTE
     return "" if found[2] and int(found[2]) < int(found[1]) else wanted
 
 
@@ -26,7 +33,7 @@ def is_beyond(wanted: str, size: int | None) -> bool:
     found = _ONE_RANGE.fullmatch(wanted)
     if not found or size is None:
         return False
-    return int(found[3]) == 0 or size == 0 if found[3] else int(found[1]) >= size
+    return size == 0 if found[3] else int(found[1]) >= size
 
 
 def is_conditional(request: HttpRequest) -> bool:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count, repeat
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from files.storage import writing
 from files.storage.base import NEW
@@ -81,7 +81,10 @@ class Copies(writing.ConditionalWrites):
         with self._boundary(key):
             answer = self.client.get_object_tagging(**self._at(key))
         tags = answer.get("TagSet", ())  # LocalStack answers for the bucket where the key is "/"
-        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])} if tags else {}
+        if not tags:
+            return {}
+        pairs = [(tag["Key"], tag["Value"]) for tag in tags]
+        return {"Tagging": urlencode(pairs, quote_via=quote)}  # radosgw takes `+` as it is
 
     def _copy_whole(
         self, original: Original, target: str, parameters: dict[str, Any], write: Write

@@ -79,7 +79,7 @@ def _pull(client: "DockerClient", image: str) -> bool:
     return True
 
 
-def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, str]:
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
     """Start the containers; return the database and the endpoint of AWS."""
     from testcontainers.community.localstack import LocalStackContainer
     from testcontainers.community.postgres import PostgresContainer
@@ -105,7 +105,8 @@ def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, str]:
     stack.callback(aws.stop)
     DockerContainer.start(aws)  # its own waits for words that only LocalStack logs
     host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))
-    return Postgres(host, port, postgres.username, password, postgres.dbname), aws.get_url()
+    database = Postgres(host, port, postgres.username, password, postgres.dbname)
+    return database, {"AWS_ENDPOINT_URL": aws.get_url()}
 
 
 def remove(folder: Path) -> bool:

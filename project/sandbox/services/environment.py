@@ -45,9 +45,9 @@ def clean_environ() -> dict[str, str]:
     }
 
 
-def prepare(postgres: Postgres, endpoint: str) -> dict[str, str]:
+def prepare(postgres: Postgres, endpoints: dict[str, str]) -> dict[str, str]:
     """Make the secret and the bucket; return the variables."""
-    variables = _aws_variables(endpoint) | _app_variables(postgres)
+    variables = _aws_variables(endpoints) | _app_variables(postgres)
     make_bucket(_client("s3", variables), variables["APP_BUCKET_NAME"])
     _client("secretsmanager", variables).create_secret(
         Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})
@@ -55,11 +55,11 @@ def prepare(postgres: Postgres, endpoint: str) -> dict[str, str]:
     return variables
 
 
-def _aws_variables(endpoint: str) -> dict[str, str]:
+def _aws_variables(endpoints: dict[str, str]) -> dict[str, str]:
     return {
         "AWS_REGION": "eu-central-1",
         **CREDENTIALS,
-        "AWS_ENDPOINT_URL": endpoint,
+        **endpoints,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -91,7 +91,8 @@ def _client(service: str, variables: dict[str, str]) -> Any:
         connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 1}, proxies={}
     )
     make: Any = session.client
-    return make(service, endpoint_url=variables["AWS_ENDPOINT_URL"], config=config)
+    own = variables.get(f"AWS_ENDPOINT_URL_{service.upper()}")
+    return make(service, endpoint_url=own or variables["AWS_ENDPOINT_URL"], config=config)
 
 
 def make_bucket(s3: Any, name: str) -> None:

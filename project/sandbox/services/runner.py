@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from project.sandbox.services import containers, embedded, lifetime
+from project.sandbox.services import containers, embedded, lifetime, radosgw
 from project.sandbox.services.environment import clean_environ, prepare
 from project.sandbox.services.processes import ServicesError, package_folder
 
-Kind = Literal["auto", "containers", "embedded"]
+Kind = Literal["auto", "containers", "embedded", "radosgw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_KINDS = {"containers": containers, "embedded": embedded}
+_KINDS = {"containers": containers, "embedded": embedded, "radosgw": radosgw}
+_AUTO = ("containers", "embedded")
 _PROJECT = str(Path(__file__).resolve().parents[3])
 _STOP = "kept until `manage.py sandbox --stop`"
 
@@ -39,7 +40,7 @@ def running(
         variables = _take_kept(kind, stack, say) if reuse else None
         if variables is None:
             chosen, why = _choose(kind)
-            keep = reuse and not any(_kept(kind))
+            keep = reuse and not any(_kept(*_wanted(kind)))
             say(f"{chosen}: {why} ({_KINDS[chosen].describe()}{f'; {_STOP}' if keep else ''})")
             variables = _start(chosen, stack, keep)
         yield clean_environ() | variables
@@ -51,7 +52,7 @@ def stop_kept() -> int:
     Raises ServicesError where somebody uses them.
     """
     _sweep()
-    found = list(_kept("auto"))
+    found = list(_kept(*_KINDS))
     for path, kind, _ in found:
         held = lifetime.lock(path)
         if held is None:
@@ -63,7 +64,7 @@ def stop_kept() -> int:
 
 def _take_kept(kind: Kind, stack: ExitStack, say: Callable[[str], object]) -> dict[str, str] | None:
     """Return the variables of services that are kept and free; end those that are out of date."""
-    for path, found, record in _kept(kind):
+    for path, found, record in _kept(*_wanted(kind)):
         held = lifetime.lock(path)
         if held is None:
             continue
@@ -79,19 +80,23 @@ def _take_kept(kind: Kind, stack: ExitStack, say: Callable[[str], object]) -> di
     return None
 
 
-def _kept(kind: Kind) -> Iterator[tuple[Path, str, dict[str, Any]]]:
-    """Yield what is kept for this project and of this kind."""
+def _wanted(kind: Kind) -> tuple[str, ...]:
+    return _AUTO if kind == "auto" else (kind,)
+
+
+def _kept(*kinds: str) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    """Yield what is kept for this project and of these kinds."""
     for path, found, record in lifetime.kept():
-        if record["project"] == _PROJECT and kind in ("auto", found):
+        if record["project"] == _PROJECT and found in kinds:
             yield path, found, record
 
 
 def _answer(variables: dict[str, str]) -> bool:
-    """Tell whether the database and AWS still listen."""
-    aws = urlsplit(variables["AWS_ENDPOINT_URL"])
+    """Tell whether the database, AWS and S3 still listen."""
+    urls = [url for name, url in variables.items() if name.startswith("AWS_ENDPOINT_URL")]
     for place in (
         (variables["APP_DB_HOST"], int(variables["APP_DB_PORT"])),
-        (aws.hostname, aws.port),
+        *((urlsplit(url).hostname, urlsplit(url).port) for url in urls),
     ):
         try:
             socket.create_connection(place, timeout=2).close()
@@ -102,8 +107,8 @@ def _answer(variables: dict[str, str]) -> bool:
 
 def _choose(kind: Kind) -> tuple[str, str]:
     """Return which kind is taken, and why."""
-    if kind == "embedded":
-        return "embedded", "asked for"
+    if kind in ("embedded", "radosgw"):
+        return kind, "asked for"
     obstacle = containers.obstacle()
     if obstacle is None:
         return "containers", "Docker answers"
