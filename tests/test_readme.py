@@ -5,7 +5,7 @@ import re
 import pytest
 from django.core.management import BaseCommand, get_commands, load_command_class
 
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 SETTINGS = (ROOT / "project" / "settings.py").read_text("utf-8")

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from project.sandbox.samples import samples
-from tests.conftest import ROOT, manage
+from tests.processes import ROOT, manage
 from tests.test_startup import NOTHING
 
 
