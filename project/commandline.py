@@ -19,7 +19,7 @@ class CommandLine(ManagementUtility):
 
         None of that is garbage, and looking at it takes a third of a short command's time.
         """
-        if subcommand in ("sandbox", "load_samples") and apps.ready:
+        if subcommand in ("load_samples", "sandbox", "test") and apps.ready:
             _check_sandbox(self.prog_name, subcommand)
         command = super().fetch_command(subcommand)
         gc.freeze()

@@ -1,16 +1,27 @@
 """The services that the tests run on, and the fixtures that they share."""
 
+import hashlib
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from types import FrameType
 from typing import Any
 
 import boto3
 import django
+import psutil
 import pytest
 from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test.signals import setting_changed
+from django.utils.functional import empty
 
+from project import aws
 from project.sandbox import services
+from tests.processes import ROOT
 
 pytest_plugins = ["pytester", "tests.faults", "tests.isolation", "tests.servers"]
 
@@ -18,6 +29,15 @@ pytest.register_assert_rewrite("tests.operations")
 
 _services = ExitStack()
 _header = pytest.StashKey[str]()
+_signal = pytest.StashKey[int]()
+
+ENDS = (signal.SIGTERM, signal.SIGHUP)
+
+# What runs no test, and so needs no services.
+_RUNS_NOTHING = (
+    *("cacheshow", "collectonly", "help", "markers"),
+    *("show_fixtures_per_test", "showfixtures", "version"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,41 +47,116 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="what the tests run on: containers, embedded services, or the first that works",
     )
+    parser.addoption(
+        "--reuse-services",
+        action="store_true",
+        help="keep the services and the test database, and take those of the last run:"
+        " `manage.py sandbox --stop` ends them",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the services and put their variables in place; only then name the settings.
+    """Start the services and put their variables in place; only then load the settings.
 
-    A settings module that pytest-django finds earlier it loads earlier, without the variables.
     Workers of pytest-xdist inherit the environment, and take a bucket of their own.
     """
+    _heed_signals(config)
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["APP_BUCKET_NAME"] += f"-{worker}"
         config.stash[_header] = ""
-    elif not config.option.help:
-        lines: list[str] = []
-        try:
-            environ = _services.enter_context(
-                services.running(config.option.services, lines.append)
-            )
-        except services.ServicesError as error:
-            raise pytest.UsageError(str(error)) from error
-        os.environ.clear()
-        os.environ.update(environ)
-        config.stash[_header] = f"services: {lines[0]}"
-    if not config.option.help:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
-        django.setup()
-        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
-        del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker would load the settings too early
+    elif any(config.getoption(name, False) for name in _RUNS_NOTHING):
+        _replace_environ(services.clean_environ())
+        config.stash[_header] = "services: none, since no test runs"
+    else:
+        _start_services(config)
+    _load_settings()
+    if config.option.reuse_services:
+        config.option.reuse_db = True
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = _database_name()
+
+
+def _heed_signals(config: pytest.Config) -> None:
+    """Let what ends the run end it as Ctrl-C does, so that nothing stays."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in ENDS:
+            signal.signal(each, signal.SIG_IGN)  # once is enough
+        config.stash[_signal] = number
+        raise KeyboardInterrupt
+
+    for number in ENDS:
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` lets SIGHUP be ignored
+            signal.signal(number, end)
+
+
+def _start_services(config: pytest.Config) -> None:
+    lines: list[str] = []
+    try:
+        environ = _services.enter_context(
+            services.running(config.option.services, lines.append, config.option.reuse_services)
+        )
+    except services.ServicesError as error:
+        raise pytest.UsageError(str(error)) from error
+    _replace_environ(environ)
+    config.stash[_header] = f"services: {lines[0]}"
+
+
+def _replace_environ(environ: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+
+
+def _load_settings() -> None:
+    """Load the settings in this environment, and anew where pytest-django has done so before.
+
+    It does where DJANGO_SETTINGS_MODULE, `--ds` or an ini file names them.
+    """
+    if settings.configured:
+        for module in ("project.settings", "project.secretsmanager"):
+            sys.modules.pop(module, None)
+        aws.session.cache_clear()
+        settings._wrapped = empty
+        connections.__dict__.pop("settings", None)
+        connections.__init__()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    django.setup()
+    setting_changed.send(None, setting="STORAGES", value=settings.STORAGES, enter=True)
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
+    del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker would load the settings too early
+
+
+def _database_name() -> str:
+    """Return the name of a test database of these migrations and no others."""
+    found = hashlib.sha256(django.get_version().encode())
+    for path in sorted(ROOT.glob("files/migrations/*.py")):
+        found.update(path.read_bytes())
+    return f"test_files_{found.hexdigest()[:12]}"
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return config.stash.get(_header, "")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if number := session.config.stash.get(_signal, None):
+        session.exitstatus = 128 + number
+    if exitstatus == pytest.ExitCode.INTERRUPTED and "PYTEST_XDIST_WORKER" not in os.environ:
+        for process in services.users(os.environ):  # such as workers of pytest-xdist
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+
+
 def pytest_unconfigure() -> None:
     _services.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, pytestconfig: Any) -> None:
+    """Make the test database, and empty one that is kept: a run that was killed leaves rows."""
+    if pytestconfig.option.reuse_services:
+        with django_db_blocker.unblock():
+            call_command("flush", interactive=False, verbosity=0)
 
 
 # What a test can ask for

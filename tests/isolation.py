@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from django.db import DatabaseError, connection
 from pytest_django.plugin import blocking_manager_key
 
@@ -59,8 +60,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def _bucket() -> str:
     """Make a worker's own bucket, and remove what a run that was killed has left in it."""
     name = _bucket_name()
-    if name not in {bucket["Name"] for bucket in _s3().list_buckets()["Buckets"]}:
-        services.make_bucket(_s3(), name)
+    services.make_bucket(_s3(), name)
     _empty(name)
     return name
 
@@ -100,7 +100,14 @@ def _empty(bucket: str) -> list[str]:
 def _abort_uploads(bucket: str) -> list[str]:
     """Return the keys of the uploads that were open."""
     s3 = _s3()
-    uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+    try:
+        uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "500":
+            raise
+        # MiniStack lists none of them where a key has a control character. Nothing else tells their
+        # ids, so they stay; and the test that runs now need not be the one that left them.
+        return []
     for upload in uploads:
         with suppress(s3.exceptions.NoSuchUpload):  # ended meanwhile
             s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])

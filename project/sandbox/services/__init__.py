@@ -5,8 +5,9 @@ runs on them starts as in production, SecretsManager included.
 """
 
 from project.sandbox.services.environment import clean_environ, make_bucket
+from project.sandbox.services.lifetime import users
 from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
-from project.sandbox.services.runner import KINDS, Kind, running
+from project.sandbox.services.runner import KINDS, Kind, running, stop_kept
 
 __all__ = [
     "KINDS",
@@ -18,4 +19,6 @@ __all__ = [
     "patiently",
     "running",
     "start_server",
+    "stop_kept",
+    "users",
 ]

@@ -1,16 +1,31 @@
 """PostgreSQL and LocalStack in containers, by Testcontainers."""
 
 import importlib.util
+import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from project.sandbox.services.environment import Postgres, make_password
+from project.sandbox.services.environment import CREDENTIALS, Postgres, make_password
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
 
-POSTGRES_IMAGE = "postgres:17-alpine"
-LOCALSTACK_IMAGE = "localstack/localstack:4.4.0"  # later ones want an account
+_LABEL = "files.services"  # a container's, with the folder of the services that it belongs to
+
+
+def describe() -> str:
+    """Return what is started: the images."""
+    return f"{_postgres_image()}, {_aws_image()}"
+
+
+def _postgres_image() -> str:
+    return os.environ.get("APP_TEST_POSTGRES_IMAGE") or "postgres:17-alpine"
+
+
+def _aws_image() -> str:
+    # LocalStack's later images want an account.
+    return os.environ.get("APP_TEST_AWS_IMAGE") or "localstack/localstack:4.4.0"
 
 
 def obstacle() -> str | None:
@@ -44,7 +59,7 @@ def _docker() -> "DockerClient | None":
 def _images() -> list[str]:
     from testcontainers.core.config import testcontainers_config
 
-    images = [POSTGRES_IMAGE, LOCALSTACK_IMAGE]
+    images = [_postgres_image(), _aws_image()]
     if not testcontainers_config.ryuk_disabled:
         images.append(testcontainers_config.ryuk_image)
     return images
@@ -64,19 +79,40 @@ def _pull(client: "DockerClient", image: str) -> bool:
     return True
 
 
-def start(stack: ExitStack) -> tuple[Postgres, str]:
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, str]:
     """Start the containers; return the database and the endpoint of AWS."""
     from testcontainers.community.localstack import LocalStackContainer
     from testcontainers.community.postgres import PostgresContainer
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import DockerContainer
 
+    if keep:
+        testcontainers_config.ryuk_disabled = True  # it removes what this process has started
     password = make_password()
+    labels: Any = {"labels": {_LABEL: str(folder)}}
     postgres = PostgresContainer(
-        POSTGRES_IMAGE, username="files", password=password, dbname="files", driver=None
+        _postgres_image(),
+        username="files",
+        password=password,
+        dbname="files",
+        driver=None,
+        **labels,
     )
-    localstack = LocalStackContainer(LOCALSTACK_IMAGE).with_services(
-        "s3", "secretsmanager", "sts", "iam"
-    )
+    aws = LocalStackContainer(_aws_image(), **labels)
+    aws.with_services("s3", "secretsmanager", "sts", "iam")
+    aws.with_envs(AUTH="true", **CREDENTIALS)  # MiniStack's, which then checks signatures
     stack.enter_context(postgres)
-    stack.enter_context(localstack)
+    stack.callback(aws.stop)
+    DockerContainer.start(aws)  # its own waits for words that only LocalStack logs
     host, port = postgres.get_container_host_ip(), int(postgres.get_exposed_port(5432))
-    return Postgres(host, port, postgres.username, password, postgres.dbname), localstack.get_url()
+    return Postgres(host, port, postgres.username, password, postgres.dbname), aws.get_url()
+
+
+def remove(folder: Path) -> bool:
+    """Remove the containers of the services of a folder; return whether Docker has answered."""
+    client = _docker()
+    if client is None:
+        return False
+    for container in client.containers.list(all=True, filters={"label": f"{_LABEL}={folder}"}):
+        container.remove(force=True, v=True)
+    return True

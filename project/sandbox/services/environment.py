@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import boto3
@@ -95,12 +96,15 @@ def _client(service: str, variables: dict[str, str]) -> Any:
 
 
 def make_bucket(s3: Any, name: str) -> None:
-    """Make a bucket that browsers upload to, and where an object may be public by its ACL."""
+    """Make a bucket that browsers upload to, and where an ACL may make an object public."""
     region = {"LocationConstraint": s3.meta.region_name}
-    patiently(
-        lambda: s3.create_bucket(
-            Bucket=name, CreateBucketConfiguration=region, ObjectOwnership="ObjectWriter"
-        )
-    )
+
+    def create() -> None:
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(
+                Bucket=name, CreateBucketConfiguration=region, ObjectOwnership="ObjectWriter"
+            )
+
+    patiently(create)
     s3.put_bucket_cors(Bucket=name, CORSConfiguration=_CORS)
     s3.delete_public_access_block(Bucket=name)

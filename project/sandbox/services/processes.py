@@ -1,5 +1,6 @@
 """Servers as processes of their own: a port for one, its start, the wait for it, its end."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -18,6 +19,16 @@ Result = TypeVar("Result")
 
 class ServicesError(Exception):
     """The services cannot be started: one sentence that says why and what to do."""
+
+
+def package_folder(module: str) -> Path:
+    """Return where a package lies, without importing it. Raises ServicesError."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ServicesError(
+            f"The package {module} is not installed: `uv sync --group sandbox` installs it."
+        )
+    return Path(spec.origin).parent
 
 
 def free_port() -> int:
@@ -60,9 +71,14 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def start_server(
-    stack: ExitStack, command: Sequence[str | Path], end: signal.Signals, **options: Any
+    stack: ExitStack,
+    command: Sequence[str | Path],
+    end: signal.Signals,
+    *,
+    keep: bool = False,
+    **options: Any,
 ) -> None:
-    """Start a server, which the signal ends when the stack is closed."""
+    """Start a server, which the signal ends when the stack is closed, unless it is to be kept."""
     server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -71,7 +87,10 @@ def start_server(
         start_new_session=True,  # Ctrl-C ends what uses the services first
         **options,
     )
-    stack.callback(_stop, server, end)
+    if keep:
+        server.returncode = 0  # what is let go while it runs is warned of
+    else:
+        stack.callback(_stop, server, end)
 
 
 def _stop(server: subprocess.Popen[bytes], how: signal.Signals) -> None:

@@ -1,55 +1,154 @@
-"""The services as a whole: which kind is taken, what is started, what is yielded."""
+"""The services as a whole: which kind is taken, what is started, what is yielded, what is kept."""
 
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from project.sandbox.services import containers, embedded
-from project.sandbox.services.environment import Postgres, clean_environ, prepare
-from project.sandbox.services.processes import ServicesError
+from project.sandbox.services import containers, embedded, lifetime
+from project.sandbox.services.environment import clean_environ, prepare
+from project.sandbox.services.processes import ServicesError, package_folder
 
 Kind = Literal["auto", "containers", "embedded"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_KINDS = {"containers": containers, "embedded": embedded}
+_PROJECT = str(Path(__file__).resolve().parents[3])
+_STOP = "kept until `manage.py sandbox --stop`"
+
 
 @contextmanager
 def running(
-    kind: Kind = "auto", say: Callable[[str], object] = lambda line: None
+    kind: Kind = "auto", say: Callable[[str], object] = lambda line: None, reuse: bool = False
 ) -> Iterator[dict[str, str]]:
     """Start the services; yield the whole environment for a process that shall use them.
 
     It is this process's own, without its `APP_`, `AWS_` and `PG` variables and with those that
     point at the services. `say` gets one line: which kind was taken, and why. Everything is gone
-    afterwards. Raises ServicesError.
+    afterwards, and first of all what was left by a process that could not end its own. With
+    `reuse` the services stay, and are taken again by the next that asks so, unless one uses them
+    still: then these are for this one alone. Raises ServicesError.
     """
-    kind, why = _choose(kind)
-    say(f"{kind}: {why}")
+    package_folder("psutil")
+    _sweep()
     with ExitStack() as stack:
-        postgres, endpoint = _start(kind, stack)
-        yield clean_environ() | prepare(postgres, endpoint)
+        variables = _take_kept(kind, stack, say) if reuse else None
+        if variables is None:
+            chosen, why = _choose(kind)
+            keep = reuse and not any(_kept(kind))
+            say(f"{chosen}: {why} ({_KINDS[chosen].describe()}{f'; {_STOP}' if keep else ''})")
+            variables = _start(chosen, stack, keep)
+        yield clean_environ() | variables
 
 
-def _choose(kind: Kind) -> tuple[Literal["containers", "embedded"], str]:
+def stop_kept() -> int:
+    """End the services that are kept for this project; return how many sets there were.
+
+    Raises ServicesError where somebody uses them.
+    """
+    _sweep()
+    found = list(_kept("auto"))
+    for path, kind, _ in found:
+        held = lifetime.lock(path)
+        if held is None:
+            raise ServicesError("The kept services are in use: end what runs on them first.")
+        with held:
+            _end(path, kind)
+    return len(found)
+
+
+def _take_kept(kind: Kind, stack: ExitStack, say: Callable[[str], object]) -> dict[str, str] | None:
+    """Return the variables of services that are kept and free; end those that are out of date."""
+    for path, found, record in _kept(kind):
+        held = lifetime.lock(path)
+        if held is None:
+            continue
+        if record["what"] != _KINDS[found].describe() or not _answer(record["variables"]):
+            _end(path, found)
+            held.close()
+            continue
+        stack.enter_context(held)
+        lifetime.end_processes(lifetime.users(record["variables"]))
+        say(f"{found}: from {record['since']} ({record['what']}; {_STOP})")
+        variables: dict[str, str] = record["variables"]
+        return variables
+    return None
+
+
+def _kept(kind: Kind) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    """Yield what is kept for this project and of this kind."""
+    for path, found, record in lifetime.kept():
+        if record["project"] == _PROJECT and kind in ("auto", found):
+            yield path, found, record
+
+
+def _answer(variables: dict[str, str]) -> bool:
+    """Tell whether the database and AWS still listen."""
+    aws = urlsplit(variables["AWS_ENDPOINT_URL"])
+    for place in (
+        (variables["APP_DB_HOST"], int(variables["APP_DB_PORT"])),
+        (aws.hostname, aws.port),
+    ):
+        try:
+            socket.create_connection(place, timeout=2).close()
+        except OSError:
+            return False
+    return True
+
+
+def _choose(kind: Kind) -> tuple[str, str]:
     """Return which kind is taken, and why."""
     if kind == "embedded":
-        return "embedded", "asked for (PostgreSQL from a wheel, MiniStack for AWS)"
+        return "embedded", "asked for"
     obstacle = containers.obstacle()
     if obstacle is None:
-        images = f"{containers.POSTGRES_IMAGE} and {containers.LOCALSTACK_IMAGE}"
-        return "containers", f"Docker answers and has {images}"
+        return "containers", "Docker answers"
     if kind == "containers":
         raise ServicesError(f"No containers: {obstacle}. --services=embedded needs no Docker.")
-    return "embedded", f"{obstacle} (PostgreSQL from a wheel, MiniStack for AWS)"
+    return "embedded", obstacle
 
 
-def _start(kind: str, stack: ExitStack) -> tuple[Postgres, str]:
-    start = containers.start if kind == "containers" else embedded.start
+def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
+    """Start the services, which end with the stack or are kept; return their variables."""
+    path = lifetime.make(kind)
+    with ExitStack() as ends:
+        ends.callback(lifetime.end, path)
+        variables = _started(kind, ends, path, keep) | {lifetime.VARIABLE: str(path)}
+        if keep:
+            record = {
+                "project": _PROJECT,
+                "since": f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M}",
+                "what": _KINDS[kind].describe(),
+                "variables": variables,
+            }
+            stack.enter_context(lifetime.keep(path, kind, record))
+            ends.pop_all()
+        else:
+            stack.push(ends.pop_all())
+    return variables
+
+
+def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, str]:
     try:
-        return start(stack)
+        return prepare(*_KINDS[kind].start(ends, path, keep))
     except subprocess.CalledProcessError as error:
         message = error.stderr.decode(errors="replace").strip()
         raise ServicesError(f"{Path(error.cmd[0]).name} fails: {message}") from error
     except (OSError, TimeoutError) as error:
         raise ServicesError(f"The {kind} services do not start: {error}.") from error
+
+
+def _sweep() -> None:
+    """End what processes have left that were killed."""
+    for path, kind in lifetime.stale():
+        _end(path, kind)
+
+
+def _end(path: Path, kind: str) -> None:
+    if kind == "containers" and not containers.remove(path):
+        return  # Docker does not answer: the next one may
+    lifetime.end(path)

@@ -18,6 +18,7 @@ examples:
   manage.py sandbox                 serve the admin; Ctrl-C ends it
   manage.py sandbox read_file 1     print the first sample file
   manage.py sandbox --services=containers dbshell
+  manage.py sandbox --stop          end what `pytest --reuse-services` keeps
 """
 
 
@@ -46,15 +47,24 @@ class Command(BaseCommand):
             default="auto",
             help="containers need Docker, embedded ones nothing; auto takes the first that works",
         )
+        parser.add_argument(
+            "--stop",
+            action="store_true",
+            help="end the services that `pytest --reuse-services` keeps, and run nothing",
+        )
         parser.add_argument("--port", type=int, default=8000, help="where the admin is served")
         parser.add_argument(
             "command", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="and its arguments"
         )
 
-    def handle(self, *, command: list[str], port: int, **options: Any) -> None:
+    def handle(self, *, command: list[str], port: int, stop: bool, **options: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)
         try:
+            if stop:
+                found = services.stop_kept()
+                self._say("the kept services have ended" if found else "no services are kept")
+                return
             with services.running(options["services"], self._say) as environ:
                 status = self._run(command, port, environ)
         except services.ServicesError as error:
