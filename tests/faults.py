@@ -6,16 +6,16 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import pytest
 import urllib3
 from django.db import DEFAULT_DB_ALIAS, connections
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from project import aws
 
 STALL = 2  # seconds, longer than the tests' read timeout
 
@@ -96,6 +96,75 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what S3 fails at be tried again at once, by our requests and by boto3."""
+    monkeypatch.setattr("files.storage.bucket.FIRST_WAIT", 0)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.fixture
+def read_from(
+    storage: Any, monkeypatch: pytest.MonkeyPatch, no_waits: None
+) -> Iterator[Callable[[str], None]]:
+    """Let the application read its bucket at another endpoint."""
+    from files.storage import base, bucket
+    from files.storage.client import CONFIG
+
+    buckets = []
+
+    def read_from(endpoint: str) -> None:
+        client = aws.session().create_client("s3", endpoint_url=endpoint, config=CONFIG)
+        found = bucket.Bucket(aws.session(), client, storage.bucket_name)
+        buckets.append(found)
+        monkeypatch.setattr(base, "bucket", lambda *place: found)
+
+    yield read_from
+    for found in buckets:
+        found._http.close()
+
+
+@pytest.fixture
+def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
+    """Return what puts S3 out of reach."""
+    return lambda: read_from("http://127.0.0.1:9")
+
+
+@pytest.fixture
+def proxy(
+    storage: Any, read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """Let the application read from S3 through a proxy that can break things."""
+    from files.storage import bucket
+
+    monkeypatch.setattr(bucket, "READ_TIMEOUT", STALL / 4)
+    proxy = FaultProxy(storage.client.meta.endpoint_url)
+    read_from(f"http://{proxy.host}")
+    yield proxy
+    proxy.shutdown()
+    proxy.server_close()
+
+
+@pytest.fixture
+def during(storage: Any) -> Iterator[Callable[[str, Callable[[], object]], None]]:
+    """Do something just before the next request of an S3 operation is sent."""
+    registered = []
+
+    def during(operation: str, action: Callable[[], object]) -> None:
+        def once(**arguments: Any) -> object:
+            storage.client.meta.events.unregister(event, once)
+            registered.remove((event, once))
+            return action()
+
+        event = f"before-send.s3.{operation}"
+        storage.client.meta.events.register(event, once)
+        registered.append((event, once))
+
+    yield during
+    for event, once in registered:
+        storage.client.meta.events.unregister(event, once)
+
+
 class KilledError(BaseException):
     """The end of a process: nothing that it would do afterwards takes effect."""
 
@@ -127,7 +196,7 @@ class Steps:
     def __init__(
         self,
         breaks: Kill | Fault | None = None,
-        meanwhile: "tuple[int, Callable[[], object]] | None" = None,
+        meanwhile: tuple[int, Callable[[], object]] | None = None,
     ) -> None:
         self.fired, self.is_dead = False, False
         self.held: list[Callable[[], Any]] = []
@@ -162,11 +231,11 @@ class Steps:
         self._patches.setattr(connection, "copy", lambda: self._hook(copy()))
         return connection
 
-    def _statement(self, execute: "Callable[..., Any]", *about: Any) -> Any:
+    def _statement(self, execute: Callable[..., Any], *about: Any) -> Any:
         self._step()
         return execute(*about)
 
-    def _commit(self, commit: "Callable[[], None]") -> None:
+    def _commit(self, commit: Callable[[], None]) -> None:
         self._step()
         commit()
         self._step()

@@ -26,8 +26,9 @@ from files.delivery import archive
 from files.models import File
 from files.storage import base
 from files.storage.body import CHUNK, Body
-from tests.conftest import closing, other_sessions
 from tests.faults import STALL
+from tests.isolation import other_sessions
+from tests.responses import closing
 
 pytestmark = pytest.mark.django_db
 
@@ -102,7 +103,7 @@ class Zeros:
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def fake_bucket(monkeypatch):
     fake = FakeBucket()
     monkeypatch.setattr(base, "bucket", lambda *place: fake)
     return fake
@@ -175,8 +176,8 @@ def test_head_asks_for_nothing():
         (datetime(2200, 6, 1, tzinfo=UTC), (2107, 12, 31, 23, 59, 58)),
     ],
 )
-def test_a_date_is_within_what_a_zip_can_have(bucket, moment, date):
-    bucket.bodies["a"] = b"text"
+def test_a_date_is_within_what_a_zip_can_have(fake_bucket, moment, date):
+    fake_bucket.bodies["a"] = b"text"
     with closing(respond([row("a", moment)])) as response:
         (entry,) = zipfile.ZipFile(io.BytesIO(b"".join(response))).infolist()
     assert entry.date_time == date
@@ -273,11 +274,11 @@ def test_names_are_safe_and_different_whatever_the_keys_are(keys, base):
 @hypothesis_settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_file_is_lost_whatever_the_keys_are(bucket, keys):
+def test_no_file_is_lost_whatever_the_keys_are(fake_bucket, keys):
     keys = [key for key in keys if key]
-    bucket.bodies = {key: key.encode("utf-8", "surrogatepass") for key in keys}
+    fake_bucket.bodies = {key: key.encode("utf-8", "surrogatepass") for key in keys}
     made = read(row(key) for key in keys)
-    assert sorted(made.values()) == sorted(bucket.bodies.values())
+    assert sorted(made.values()) == sorted(fake_bucket.bodies.values())
     assert list(made) == names(keys)
 
 
@@ -454,10 +455,10 @@ def test_memory_is_flat(make_file):
 # Large
 
 
-def test_an_entry_and_an_archive_beyond_4_gib_are_valid(bucket, tmp_path):
+def test_an_entry_and_an_archive_beyond_4_gib_are_valid(fake_bucket, tmp_path):
     large = 4 * 2**30 + 1
-    bucket.sizes = {"large": large}
-    bucket.bodies = {"after": b"text"}
+    fake_bucket.sizes = {"large": large}
+    fake_bucket.bodies = {"after": b"text"}
     path = tmp_path / "files.zip"
     files = [row("large"), row("after")]
     with closing(respond(files)) as response, path.open("wb") as target:
@@ -475,9 +476,9 @@ def test_an_entry_and_an_archive_beyond_4_gib_are_valid(bucket, tmp_path):
         assert made.read("after") == b"text"
 
 
-def test_more_than_65535_entries_are_valid(bucket, tmp_path):
+def test_more_than_65535_entries_are_valid(fake_bucket, tmp_path):
     count = 65_600
-    bucket.bodies = {"f/a.txt": b"text"}
+    fake_bucket.bodies = {"f/a.txt": b"text"}
     path = tmp_path / "files.zip"
     with closing(respond(itertools.repeat(row("f/a.txt"), count))) as response:
         path.write_bytes(b"".join(response))

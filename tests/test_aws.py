@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from project import aws
-from tests.conftest import manage
+from tests.processes import manage
 from tests.test_startup import fails, gives_up
 
 START_URL = "https://sso.example/start"

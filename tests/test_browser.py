@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.db.models.signals import pre_save
 from django.test import Client
 from playwright.sync_api import expect, sync_playwright
@@ -48,11 +49,13 @@ def browser():
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("Chromium is not installed (Debian: chromium)")
     expect.set_options(timeout=PATIENCE * 1000)
+    connection.close()  # Django has one for inside of the event loop and one for outside
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # for the tests' own queries
         browser = playwright.chromium.launch(executable_path=steady_chromium.__file__, args=OPTIONS)
         yield browser
         browser.close()
+        connection.close()
 
 
 @pytest.fixture
@@ -500,6 +503,7 @@ def slow_save():
     pre_save.disconnect(wait, sender=File)
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_nothing_goes_on_when_the_pages_are_closed(
     browser, live_server, errors, storage, large, slow_save
 ):

@@ -25,7 +25,7 @@ from PIL import Image
 
 from files.storage import ObjectStorage
 from files.storage.writing import PART_SIZE
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from tests.test_storage import KEYS, Failing, listed, open_uploads
 
 

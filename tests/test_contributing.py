@@ -2,7 +2,7 @@
 
 import re
 
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 HOOKS = {
     entry.removesuffix(" --output-file requirements.txt")  # CI compares what is printed

@@ -40,8 +40,10 @@ from files.storage.bucket import Bucket, _pool, bucket
 from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
 from project import aws
 from project.sandbox import services
-from tests.conftest import ROOT, closing, other_sessions, wait_for
 from tests.faults import STALL
+from tests.isolation import other_sessions
+from tests.processes import ROOT, wait_for
+from tests.responses import closing
 
 pytestmark = pytest.mark.django_db
 
@@ -784,7 +786,7 @@ def seaweedfs():
 
 
 @pytest.fixture(params=["services", "seaweedfs"])
-def s3(request, storage):
+def server(request, storage):
     """Return the variables of an S3 server, and a client for it."""
     if request.param == "services":
         return {}, storage.client
@@ -792,8 +794,8 @@ def s3(request, storage):
 
 
 @pytest.mark.parametrize("way", ["stream", "redirect", "accel"])
-def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, s3, way):
-    environ, client = s3
+def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, server, way):
+    environ, client = server
     bucket = {"Bucket": storage.bucket_name, "Key": "a.txt"}
     client.put_object(Body=DATA, ContentType="text/plain", ContentEncoding="gzip", **bucket)
     head = client.head_object(**bucket)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, manage
+from tests.processes import ROOT, manage
 from tests.test_startup import NOTHING
 
 PRODUCTION = {"APP_DEBUG": "false"}

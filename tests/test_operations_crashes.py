@@ -17,7 +17,6 @@ from urllib3.exceptions import ProtocolError
 
 from files.models import File, Operation
 from files.storage import copying, writing
-from tests.conftest import ROOT
 from tests.operations import (
     MIB,
     OPERATIONS,
@@ -29,6 +28,7 @@ from tests.operations import (
     objects,
     sweep,
 )
+from tests.processes import ROOT
 from tests.test_storage import listed, open_uploads
 
 PROGRAM = "import django; django.setup(); from tests.crash_program import main; main()"

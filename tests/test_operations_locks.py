@@ -133,6 +133,7 @@ def test_a_file_that_was_moved_meanwhile_is_left_alone(transactional_db, make_fi
     assert (state(), locks()) == (before, 0)
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_an_upload_is_not_aborted_by_another_operation_on_the_file(make_file, storage):
     make_file("a.txt", b"old")
     upload = operations.begin_upload("a.txt", "text/plain", "somebody")

@@ -109,6 +109,7 @@ def test_rename_refuses_the_key_of_an_object_without_a_row(make_file, storage, p
     assert (state(), objects(storage)) == (before, {"a": b"text", "b": b"other"})
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_rename_names_the_object_in_its_way_also_where_an_upload_to_that_key_is_open(
     make_file, storage, put
 ):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from files import operations
 from files.management.commands import purge_files
 from files.models import File, Operation
-from tests.conftest import manage
+from tests.processes import manage
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +116,7 @@ def test_what_somebody_else_is_deleting_is_skipped(transactional_db, trash, stor
     assert left(storage) == (["a"],) * 2
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_unfinished_uploads_of_ours_are_aborted(storage):
     upload_id = storage.begin_upload("big.bin", "", "mark")
     Operation.begin("upload", "big.bin").note_upload(upload_id)

@@ -11,7 +11,7 @@ import tempfile
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 ONE = "tests/test_models.py::test_a_missing_object_is_marked_until_it_is_back"
 LONG = "tests/test_startup.py::test_secretsmanager_that_never_answers_is_given_up_within_10_s"

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from tests.conftest import ROOT, manage
+from tests.processes import ROOT, manage
 
 pytestmark = pytest.mark.django_db
 

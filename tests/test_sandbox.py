@@ -16,7 +16,7 @@ import urllib3
 
 from project.sandbox import services
 from project.sandbox.samples import samples
-from tests.conftest import ROOT, manage, wait_for
+from tests.processes import ROOT, manage, wait_for
 from tests.test_startup import NOTHING
 
 

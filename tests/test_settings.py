@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-from tests.conftest import manage
+from tests.processes import manage
 
 
 @pytest.mark.parametrize("options", [[], ["--all"], ["--output=unified"]])

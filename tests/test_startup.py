@@ -13,7 +13,7 @@ from django.contrib import admin
 
 from files.models import File
 from project import aws
-from tests.conftest import manage
+from tests.processes import manage
 
 NOTHING = {name: None for name in os.environ if name.startswith("APP_")}
 
@@ -135,7 +135,7 @@ def test_a_secret_that_is_not_there_is_named():
 
 
 def test_no_region_is_said_so():
-    line = fails(["check"], {"AWS_REGION": None})
+    line = fails(["check"], {"AWS_REGION": None, "AWS_DEFAULT_REGION": None})
     assert line.endswith("there is no AWS region; set AWS_REGION.")
 
 

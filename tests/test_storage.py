@@ -544,6 +544,7 @@ def test_an_upload_that_is_gone_needs_no_abort(storage, caplog):
 
 
 # MiniStack's listing of uploads is no XML where a key has a control character.
+@pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.parametrize("key", [key for key in KEYS if key.isprintable()])
 def test_open_uploads_are_those_of_exactly_that_key(storage, key):
     upload_id = storage.begin_upload(key, "text/plain", "mark")
@@ -553,6 +554,7 @@ def test_open_uploads_are_those_of_exactly_that_key(storage, key):
     assert storage.open_uploads("x") == []
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_open_uploads_are_found_on_every_page(storage, monkeypatch):
     begun = {storage.begin_upload("a", "text/plain", "mark") for _ in range(3)}
     page = partial(storage.client.list_multipart_uploads, MaxUploads=1)

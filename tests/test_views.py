@@ -6,7 +6,7 @@ from django.test import Client
 
 from files import access
 from files.models import File
-from tests.conftest import closing
+from tests.responses import closing
 
 pytestmark = pytest.mark.django_db
 

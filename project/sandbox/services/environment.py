@@ -57,7 +57,8 @@ def prepare(postgres: Postgres, endpoints: dict[str, str]) -> dict[str, str]:
 
 def _aws_variables(endpoints: dict[str, str]) -> dict[str, str]:
     return {
-        "AWS_REGION": "eu-central-1",
+        # The second is the only one that boto3 knows, the first that of all other SDKs.
+        **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), "eu-central-1"),
         **CREDENTIALS,
         **endpoints,
         "AWS_EC2_METADATA_DISABLED": "true",

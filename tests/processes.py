@@ -1,0 +1,41 @@
+"""Processes as people and servers start them: manage.py, the wait for a port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def manage(
+    *arguments: str, environ: dict[str, str | None] | None = None, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run manage.py as a process, in this environment with changes; None takes a variable out."""
+    merged = os.environ | (environ or {})
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env={name: value for name, value in merged.items() if value is not None},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def wait_for(port: int) -> None:
+    """Return when something listens on the port."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,69 @@
+"""Servers that a test starts, and that are gone after it."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from project.sandbox import services
+from tests.processes import ROOT, wait_for
+
+
+@pytest.fixture
+def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
+    """Start the production server, as configured, on the test database; return its address."""
+    with ExitStack() as stack:
+
+        def serve(*command: str, **environ: str) -> str:
+            from django.db import connection
+
+            port = services.free_port()
+            name = connection.settings_dict["NAME"]
+            default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
+            services.start_server(
+                stack,
+                [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
+                signal.SIGQUIT,  # which waits for no connection that is kept
+                cwd=ROOT,
+                env=os.environ | {"APP_DB_NAME": name} | environ,
+            )
+            wait_for(port)
+            return f"http://127.0.0.1:{port}"
+
+        yield serve
+
+
+@pytest.fixture
+def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
+    """Serve one answer that the real service gives only with accounts and policies."""
+    servers = []
+
+    def start(status: int, answer: dict[str, str]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-amz-json-1.1")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
