@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
@@ -69,6 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Workers of pytest-xdist inherit the environment, and take a bucket of their own.
     """
     _heed_signals(config)
+    config.addinivalue_line(
+        "markers", "needs(promise): the test asks S3 for what `probe_bucket` calls by this name"
+    )
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["APP_BUCKET_NAME"] += f"-{worker}"
         config.stash[_header] = ""
@@ -203,6 +207,25 @@ def storage(_bucket: str) -> Iterator[Any]:
     while found := client.list_objects_v2(Bucket=_bucket).get("Contents"):
         for entry in found:
             client.delete_object(Bucket=_bucket, Key=entry["Key"])
+
+
+@pytest.fixture(scope="session")
+def promised(_bucket: str) -> Callable[[str], Any]:
+    """Find out whether S3 keeps a promise, once for each that a test needs."""
+    from django.core.files.storage import default_storage
+
+    from files.storage.probe import probe
+
+    return cache(lambda name: probe(default_storage, [name])[0])
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    """Skip a test of which the S3 of the run does not keep a promise."""
+    for marker in request.node.iter_markers("needs"):
+        found = request.getfixturevalue("promised")(marker.args[0])
+        if not found.kept:
+            pytest.skip(f"S3 does not keep {marker.args[0]!r}: {found.detail}")
 
 
 @pytest.fixture
