@@ -21,10 +21,8 @@ def moto() -> Iterator[dict[str, str]]:
         environ = services.clean_environ()
         services.start_server(stack, command, signal.SIGKILL, env=environ)
         found = dict(os.environ) | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"}
-        place = {"LocationConstraint": found["AWS_REGION"]}
-        bucket = {"Bucket": found["APP_BUCKET_NAME"], "CreateBucketConfiguration": place}
         with closing(measure.s3_client(found)) as client:
-            services.patiently(lambda: client.create_bucket(**bucket))
+            services.make_bucket(client, found["APP_BUCKET_NAME"])
         yield found
 
 

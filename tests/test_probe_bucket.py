@@ -126,7 +126,7 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 @pytest.fixture
 def limited(storage):
     """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
-    iam, user = aws.session().create_client("iam"), {"UserName": "limited"}
+    iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
     iam.create_user(**user)
     key = iam.create_access_key(**user)["AccessKey"]
     environ = {
