@@ -83,7 +83,8 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
             [
                 *(Path(sys.executable).with_name("weed"), "mini", f"-dir={folder}"),
                 *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"),
-                *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0"),
+                *("-admin.ui=false", "-webdav=false", "-master.telemetry=false"),
+                *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # one port for all SeaweedFS otherwise
                 *(f"-{name}.port={port}" for name, port in ports.items()),
             ],
             signal.SIGINT,

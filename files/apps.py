@@ -16,4 +16,4 @@ class FilesConfig(AppConfig):
     def ready(self) -> None:
         """Watch over `migrate` and `check`."""
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
-        register(checks.bucket_takes_uploads, "files", deploy=True)
+        register(checks.bucket_keeps_promises, "files", deploy=True)

@@ -1,12 +1,16 @@
 """What a key is: its limits, its folder and its name, and how it is shown."""
 
 import mimetypes
+import re
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 RESERVED = ".files/"  # what the project keeps for itself in the bucket
+
+# What servers that keep objects as files in folders take for the separator of folders, or drop.
+_FOLDABLE = re.compile(r"^/|//|/$|\\|(^|/)\.\.?(/|$)")
 
 # Control characters as their pictures in Unicode, so that two keys that differ look different.
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
@@ -34,6 +38,11 @@ def validate_new_key(value: object) -> None:
     if str(value).startswith(RESERVED):
         text = _("Keys that begin with %(reserved)s are reserved: choose another key.")
         raise ValidationError(text, "reserved", {"reserved": RESERVED})
+
+
+def can_be_folded(key: str) -> bool:
+    """Return whether some S3 servers take the key for another one, such as `a//b` for `a/b`."""
+    return _FOLDABLE.search(key) is not None
 
 
 def folder_of(key: str) -> str:

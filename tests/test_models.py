@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_row_holds_every_key_exactly(key):
+def test_a_row_holds_every_key_exactly(storage, key):
     file = File(object_key=key)
     file.full_clean()
     file.save()

@@ -91,23 +91,14 @@ def _settle_new_object(operation: Operation, is_over: bool) -> bool:
     """
     if rows().filter(object_key=operation.object_key).exists():
         return is_over or operation.kind != Operation.Kind.UPLOAD
-    return _undo(operation.object_key, operation.mark) or is_over
+    return storage().undo(operation.object_key, operation.mark) or is_over
 
 
 def _settle_rename(operation: Operation, is_over: bool) -> bool:
     """Delete the copy under the new key: the file has still its own."""
     if rows().filter(object_key=operation.copy_key).exists():
         return True
-    return _undo(operation.copy_key, operation.mark) or is_over
-
-
-def _undo(key: str, mark: str) -> bool:
-    """Delete the object that was written with the mark; return whether it was there."""
-    found = storage().find(key)
-    if found is None or found[1] != mark:
-        return False
-    storage().delete(key, found[0].etag)
-    return True
+    return storage().undo(operation.copy_key, operation.mark) or is_over
 
 
 def _settle_replacement(operation: Operation, is_over: bool) -> bool:
@@ -123,7 +114,7 @@ def _settle_replacement(operation: Operation, is_over: bool) -> bool:
     elif is_over:
         _drop_copy(operation)
     if not is_there and not rows().filter(object_key=operation.object_key).exists():
-        _undo(operation.object_key, operation.mark)
+        storage().undo(operation.object_key, operation.mark)
     return is_over
 
 

@@ -160,10 +160,15 @@ class Bucket:
         `params` are query parameters such as ``response-content-type``; `headers`, with names in
         small letters, must come with the request as they are.
         """
-        credentials = self._credentials.get_frozen_credentials()
         request = AWSRequest(method, self.address(key), headers, params=dict(params or {}))
-        S3SigV4QueryAuth(credentials, "s3", self._region, expires).add_auth(request)
+        self.signer(expires).add_auth(request)
         return cast("str", request.url)
+
+    def signer(
+        self, expires: int, kind: type[S3SigV4QueryAuth] = S3SigV4QueryAuth
+    ) -> S3SigV4QueryAuth:
+        """Return what signs URLs for so many seconds, by the credentials of this moment."""
+        return kind(self._credentials.get_frozen_credentials(), "s3", self._region, expires)
 
     def request(self, method: str, key: str, headers: Mapping[str, str] | None = None) -> Response:
         """Send one request and return its answer: 200, 206, 304, 412 or 416.
@@ -201,13 +206,23 @@ class Bucket:
         return None
 
     def _send(self, method: str, key: str, headers: Mapping[str, str]) -> Response:
-        url = self.presign(method, key)
+        return self.send(self.presign(method, key), method, headers)
+
+    def send(
+        self,
+        url: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Response:
+        """Send one request to a presigned URL. Raises what urllib3 raises."""
         if not self._http.proxy or self._http.scheme == "https":
             url = url.removeprefix(self._origin)
         return Response(
             self._http.urlopen(
                 method,
                 url,
+                body=data,
                 headers=headers,
                 retries=False,
                 redirect=False,

@@ -59,6 +59,7 @@ class Copies(writing.ConditionalWrites):
                 self._copy_parts(original, target, parameters, write)
             else:
                 self._put(target, original.data, **parameters, **NEW)
+        self._undo_folded(target, write.mark)
         return self._written(target, write)
 
     def _original(self, key: str, etag: str) -> Original:

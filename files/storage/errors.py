@@ -131,6 +131,15 @@ def no_object(key: str) -> S3Error:
     return S3Error(errno.EIO, text, key)
 
 
+def folded(key: str) -> S3Error:
+    """Return the error of a key by which the server keeps no object, as it takes it for another."""
+    text = (
+        "This S3 server takes the key for another one: choose a key without //, \\, a slash at"
+        " either end, and the segments . and .."
+    )
+    return S3Error(errno.EINVAL, text, key)
+
+
 def unreachable(endpoint: str, key: str, error: Exception) -> S3UnavailableError:
     """Return the error of a request without an answer. It names of the address only the host."""
     text = f"S3 is out of reach at {endpoint} ({type(error).__name__})"

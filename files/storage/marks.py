@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from files.keys import can_be_folded, folder_of
 from files.storage.base import BucketStorage
-from files.storage.errors import S3Error, changed
+from files.storage.errors import S3Error, changed, folded
 from files.storage.stat import METADATA, ObjectStat, read_stat
 
 WRITE_MARK = "write"  # the name of the metadata
@@ -33,8 +34,36 @@ class MarkedObjects(BucketStorage):
     def find(self, key: str) -> tuple[ObjectStat, str] | None:
         """Return what S3 tells of the object and the mark of its write, by one HEAD request.
 
-        The mark is empty where the object has none; None stands for no object.
+        The mark is empty where the object has none; None stands for no object. One that S3 lists by
+        another key is no object of this one, and so may not be replaced or deleted by it.
         """
+        found = self._find(key)
+        return None if found and self._is_folded(key) else found
+
+    def refuse_folded(self, key: str) -> None:
+        """Raise S3Error where there is an object, but by another key, of which it is."""
+        if self._is_folded(key) and self._find(key):
+            raise folded(key)
+
+    def _is_folded(self, key: str) -> bool:
+        """Return whether S3 lists no object by a key that some servers take for another.
+
+        Their listings tell the key that they keep; SeaweedFS tells the name as it was asked for,
+        but not the folder. Only such keys cost requests, and none at AWS.
+        """
+        if self._is_aws or not can_be_folded(key):
+            return False
+        full = self.objects.full_key(key)
+        folder = folder_of(full)
+        with self._boundary(key):
+            return self._first(full) != full or not self._first(folder).startswith(folder)
+
+    def _first(self, prefix: str) -> str:
+        """Return the first key that is listed for the prefix, empty where there is none."""
+        page = self.client.list_objects_v2(Bucket=self.objects.name, Prefix=prefix, MaxKeys=1)
+        return next((entry["Key"] for entry in page.get("Contents", ())), "")
+
+    def _find(self, key: str) -> tuple[ObjectStat, str] | None:
         try:
             headers = self._head(key)
         except FileNotFoundError:
@@ -44,7 +73,7 @@ class MarkedObjects(BucketStorage):
     def is_marked(self, key: str, mark: str) -> bool:
         """Return whether the object has the mark of this very write; False where S3 fails."""
         try:
-            found = self.find(key)
+            found = self._find(key)
         except OSError:
             return False
         return found is not None and found[1] == mark
@@ -62,7 +91,7 @@ class MarkedObjects(BucketStorage):
 
     def _written(self, key: str, write: Write) -> ObjectStat:
         """Return what S3 tells of the object just written. Raises ObjectChangedError."""
-        found = self.find(key)
+        found = self._find(key)
         if found is None or found[1] != write.mark:
             raise changed(key)
         return found[0]

@@ -54,11 +54,14 @@ class ClientUploads(ConditionalWrites):
         FileExistsError, ObjectChangedError, and S3Error where S3 has other parts than these; then
         no object is made.
         """
+        if etag is not None:
+            self.refuse_folded(key)
         write = Write(NEW if etag is None else {"IfMatch": etag}, mark)
         upload = MultipartUpload(self.client, **self._at(key), upload_id=upload_id)
         with self._recognizing(key, write):
             parts = _parts(key, upload, size, digests)
             upload.complete(parts, **write.condition)
+        self._undo_folded(key, mark)
         with self._boundary(key):
             return self._check(key, size, digests, is_new=etag is None)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from files.keys import guess_type
 from files.storage.base import NEW
-from files.storage.errors import changed
+from files.storage.errors import changed, folded
 from files.storage.marks import MarkedObjects, OnUpload, Write, marked
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.naming import refuse_reserved
@@ -60,6 +60,7 @@ class ConditionalWrites(MarkedObjects):
 
         Raises ObjectChangedError when it has another one, FileNotFoundError when it is gone.
         """
+        self.refuse_folded(key)
         write = Write({"IfMatch": etag}, mark or uuid.uuid4().hex, on_upload)
         self._write(key, content, write)
         return self._written(key, write)
@@ -74,27 +75,54 @@ class ConditionalWrites(MarkedObjects):
         with self._recognizing(key, write):
             if len(data) < size:
                 self._put(key, data, **parameters, **write.condition)
-                return
-            with self._uploading(key, write, **parameters) as upload:
-                parts: list[Any] = []
-                while data:
-                    parts.append(upload.put(len(parts) + 1, data))
-                    data = _read_part(content, size)
-                upload.complete(parts, **write.condition)
+            else:
+                self._write_parts(key, content, data, write, parameters)
+        self._undo_folded(key, write.mark)
+
+    def _write_parts(
+        self, key: str, content: "File[Any]", data: bytes, write: Write, parameters: dict[str, Any]
+    ) -> None:
+        """Write in parts as large as `data`, which is the first one."""
+        size = len(data)
+        with self._uploading(key, write, **parameters) as upload:
+            parts: list[Any] = []
+            while data:
+                parts.append(upload.put(len(parts) + 1, data))
+                data = _read_part(content, size)
+            upload.complete(parts, **write.condition)
+
+    def _undo_folded(self, key: str, mark: str) -> None:
+        """Delete the object just written where S3 keeps it by another key. Raises S3Error then."""
+        if self._is_folded(key):
+            self.undo(key, mark)
+            raise folded(key)
+
+    def undo(self, key: str, mark: str) -> bool:
+        """Delete the object that was written with the mark; return whether it was there."""
+        found = self._find(key)
+        if found is None or found[1] != mark:
+            return False
+        self._drop(key, found[0].etag)
+        return True
 
     def _delete(self, key: str, etag: str | None) -> None:
         """Delete the object, if it has that ETag: see `delete`.
 
         Servers that are not AWS's may ignore the condition, so that there the ETag is compared
-        first.
+        first; and some take the key for that of another object, which stays.
         """
-        condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
+        if self._is_folded(key):
+            return
         if etag and not self._is_aws:
-            found = self.find(key)
+            found = self._find(key)
             if found is None:
                 return
             if found[0].etag != etag:
                 raise changed(key)
+        self._drop(key, etag)
+
+    def _drop(self, key: str, etag: str | None) -> None:
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
         with suppress(FileNotFoundError), self._boundary(key, condition):
             self.client.delete_object(**self._at(key), **condition)
 

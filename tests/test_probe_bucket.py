@@ -1,0 +1,197 @@
+"""What `manage.py probe_bucket` finds out, prints and leaves behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
+from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
+from files.storage.probe.promises import NotAskedError
+from project import aws
+from tests.conftest import ROOT, manage
+from tests.test_readme import README
+
+LINES = {"ok": True, "-": None, "note": False, "FAILS": False}
+
+
+def left(storage):
+    """Return the keys of objects and uploads that are there."""
+    uploads = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    keys = [key for key, stat in storage.list()]
+    return keys + [upload["Key"] for upload in uploads.get("Uploads", ())]
+
+
+def test_each_promise_is_one_line_and_nothing_is_left(storage, capsys):
+    with pytest.raises(CommandError) as raised:
+        call_command("probe_bucket")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[6:].split("  ")[0] for line in lines] == list(PROMISES)
+    assert {line.split()[0] for line in lines} <= set(LINES)
+    failing = [line[6:].split("  ")[0] for line in lines if line.startswith("FAILS")]
+    text = f"This S3 breaks what the project needs: {', '.join(failing)}."
+    assert (str(raised.value), raised.value.returncode) == (text, 1)
+    assert left(storage) == []
+
+
+def test_json_is_one_object_with_what_the_lines_tell(storage, capsys):
+    call_command("probe_bucket", "--quick", "--json")
+    found = json.loads(capsys.readouterr().out)
+    promises = {
+        result.promise.name: {
+            "kept": result.kept,
+            "needed": result.promise.is_needed,
+            "detail": result.detail,
+        }
+        for result in probe(storage, QUICK)
+    }
+    endpoint = storage.client.meta.endpoint_url
+    seconds = found.pop("seconds")
+    assert found == {"bucket": storage.bucket_name, "endpoint": endpoint, "promises": promises}
+    assert 0 <= seconds < 60
+
+
+def test_quick_asks_for_three_and_is_0_where_they_are_kept(storage, capsys):
+    call_command("probe_bucket", "--quick")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in QUICK]
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "S3 is out of reach at"),
+        ({"APP_BUCKET_NAME": "no-such-bucket-here"}, "404 NoSuchBucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_asked_is_2_and_one_sentence(environ, text):
+    found = manage("probe_bucket", environ=environ)
+    assert (found.returncode, found.stdout) == (2, b"")
+    assert found.stderr.count(b"\n") == 1
+    assert f"cannot be asked: {text}"[:17] in found.stderr.decode()
+    assert text in found.stderr.decode()
+
+
+def test_ctrl_c_leaves_nothing(storage):
+    command = [sys.executable, str(ROOT / "manage.py"), "probe_bucket"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    end = time.monotonic() + 30
+    while not left(storage) and time.monotonic() < end:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=30)[0]
+    assert (process.returncode, left(storage)) == (130, [])
+    assert len(output.splitlines()) < len(PROMISES)
+
+
+@pytest.fixture
+def versioned(storage):
+    """Return a storage on a bucket that keeps versions."""
+    client, bucket = storage.client, {"Bucket": f"{storage.bucket_name}-versions"}
+    place = {"LocationConstraint": client.meta.region_name}
+    client.create_bucket(**bucket, CreateBucketConfiguration=place)
+    client.put_bucket_versioning(**bucket, VersioningConfiguration={"Status": "Enabled"})
+    yield ObjectStorage(bucket_name=bucket["Bucket"])
+    client.delete_bucket(**bucket)
+
+
+def test_versions_are_read_by_id_and_deleted_too(storage, versioned):
+    off, on = ({result.promise.name: result for result in probe(s)} for s in (storage, versioned))
+    assert (off["versions"].kept, off["versions"].detail) == (None, "not switched on")
+    assert on["versions"].kept
+    others = off.keys() - {"versions", "CORS"}
+    assert {name: on[name].kept for name in others} == {name: off[name].kept for name in others}
+    found = storage.client.list_object_versions(Bucket=versioned.bucket_name)
+    assert (found.get("Versions", []), found.get("DeleteMarkers", [])) == ([], [])
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0, True), (59, True), (61, False), (-61, False)])
+def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
+    def enter(self, own=ground.Ground.__enter__):
+        own(self)
+        self.ahead += timedelta(seconds=seconds - self.ahead.total_seconds())
+        return self
+
+    monkeypatch.setattr(ground.Ground, "__enter__", enter)
+    (result,) = probe(storage, ["clock"])
+    assert (result.kept, result.is_broken) == (kept, False)
+
+
+@pytest.fixture
+def limited(storage):
+    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
+    iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
+    iam.create_user(**user)
+    key = iam.create_access_key(**user)["AccessKey"]
+    environ = {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
+
+    def limited(*actions):
+        allowed = ["secretsmanager:GetSecretValue", *actions]
+        statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
+        return manage("probe_bucket", "--json", environ=environ)
+
+    if limited().returncode != 2:
+        pytest.skip("the services of the run judge no policies")
+    yield limited
+    iam.delete_user_policy(PolicyName="some", **user)
+    iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **user)
+    iam.delete_user(**user)
+
+
+ACTIONS = [*ON_OBJECTS, *ON_BUCKET]
+
+
+@pytest.mark.parametrize("missing", [[], *([action] for action in ACTIONS)])
+def test_permissions_that_are_missing_are_named(limited, storage, missing):
+    found = limited(*(action for action in ACTIONS if action not in missing))
+    assert found.stderr.count(b"\n") <= 1  # nothing that stays is told
+    permissions = json.loads(found.stdout)["promises"]["permissions"]
+    text = f"allow {', '.join(missing)} to the role of this process"
+    kept = (True, "the role has those that README names")
+    assert (permissions["kept"], permissions["detail"]) == ((False, text) if missing else kept)
+    assert (found.returncode, left(storage)) == (int(bool(missing)), [])
+
+
+def test_a_role_that_may_do_nothing_is_2(limited):
+    found = limited("s3:GetBucketCORS")
+    assert (found.returncode, found.stdout) == (2, b"")
+    assert b"S3 refuses DeleteObject (AccessDenied)" in found.stderr
+
+
+def test_readme_names_the_permissions_that_are_asked_for():
+    assert [name for name in ACTIONS if f"`{name}`" not in README] == []
+
+
+def judged(probe, without=""):
+    promise = Promise("name", "text", without, probe)
+    result = promise.ask(None)
+    assert isinstance(result, Result)
+    return result.kept, result.told, result.is_broken
+
+
+def fail(error):
+    raise error
+    yield
+
+
+def test_a_probe_tells_by_faults_and_errors():
+    refused = PermissionError(13, "refused", "key")
+    assert judged(lambda ground: iter([])) == (True, "text", False)
+    assert judged(lambda ground: iter(["a", "b"])) == (False, "a; b", True)
+    assert judged(lambda ground: iter(["a"]), "c") == (False, "a (c)", False)
+    assert judged(lambda ground: fail(refused)) == (None, "not asked: refused", False)
+    assert judged(lambda ground: fail(NotAskedError("off"))) == (None, "off", False)
+    assert judged(lambda ground: fail(S3Error(5, "no XML", "key"))) == (False, "no XML", True)
+    with pytest.raises(S3UnavailableError):
+        judged(lambda ground: fail(S3UnavailableError(11, "later", "key")))

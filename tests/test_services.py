@@ -1,0 +1,92 @@
+"""What each S3 server is trusted for."""
+
+import re
+
+import pytest
+import urllib3
+
+from files.storage import ObjectStorage
+from files.storage.probe import PROMISES, probe
+from tests import s3_servers
+from tests.test_readme import README
+
+# What is the bucket's or the machine's, and not the server's.
+OTHERS = {"permissions", "clock", "CORS", "versions"}
+NAMES = [name for name in PROMISES if name not in OTHERS]
+
+# The promises that each server does not keep.
+BROKEN = {
+    "MiniStack": {"credentials", "If-Range", "conditional copies", "tags of uploads"},
+    "LocalStack": {
+        "credentials",
+        "presigned URLs",
+        "exact keys",
+        "pages of listings",
+        "If-Range",
+        "conditional deletes",
+        "conditional copies",
+        "conditional sources",
+    },
+    "moto": {
+        "credentials",
+        "presigned URLs",
+        "exact keys",
+        "pages of listings",
+        "If-Range",
+        "conditional completions",
+        "conditional copies",
+        "conditional sources",
+        "checksums",
+        "checksums of parts",
+    },
+    "SeaweedFS": {
+        "exact keys",
+        "order of listings",
+        "pages of listings",
+        "If-Range",
+        "checksums of parts",
+    },
+}
+
+
+def broken(storage):
+    """Return what the server does not keep, each with its detail."""
+    found = probe(storage, NAMES)
+    assert [result for result in found if result.kept is None] == []
+    return {result.promise.name: result.detail for result in found if not result.kept}
+
+
+def test_the_server_of_the_run_keeps_what_it_is_trusted_for(storage):
+    is_ministack = urllib3.request("GET", f"{storage.client.meta.endpoint_url}/_ministack/health")
+    found = broken(storage)
+    assert set(found) == BROKEN["MiniStack" if is_ministack.status == 200 else "LocalStack"], found
+
+
+@pytest.mark.parametrize("name", s3_servers.SERVERS)
+def test_another_server_keeps_what_it_is_trusted_for(storage, name):
+    if obstacle := s3_servers.obstacle(name):
+        pytest.skip(obstacle)
+    with s3_servers.SERVERS[name]() as environ:
+        place = {"endpoint_url": environ["AWS_ENDPOINT_URL_S3"]}
+        found = broken(ObjectStorage(bucket_name=storage.bucket_name, **place))
+    assert set(found) == BROKEN[name], found
+
+
+def table():
+    header = ["promise", "needed", *BROKEN]
+    rows = [
+        [
+            f"{name}: {PROMISES[name].text}",
+            "yes" if PROMISES[name].is_needed else "",
+            *("no" if name in promises else "yes" for promises in BROKEN.values()),
+        ]
+        for name in NAMES
+    ]
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+
+
+def test_readme_has_the_table():
+    section = README.split("\n## S3 servers\n")[1].split("\n## ")[0]
+    found = "".join(re.findall(r"^\|.*\n", section, re.MULTILINE))
+    assert found == table()
