@@ -114,6 +114,7 @@ def test_the_database_refuses_a_reserved_key(db, insert):
     assert File.objects.count() == 1
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_new_content_for_a_saved_row_replaces_the_one_that_it_has(make_file, storage):
     file = make_file("a", b"old")
     file.object_key = ContentFile(b"new", name="a")

@@ -50,6 +50,12 @@ OUTCOMES = [
 ]
 
 
+def cases(outcomes):
+    """Return the parameters of tests, with what a replacement asks of S3."""
+    needs = {"replace": pytest.mark.needs("conditional puts")}
+    return [pytest.param(*outcome, marks=needs.get(outcome[0], ())) for outcome in outcomes]
+
+
 def prepare(operation, size, storage):
     """Make the file for an operation, alone in the bucket."""
     key, original_key = (".files/0", "a") if operation == "restore" else ("a", "")
@@ -129,7 +135,7 @@ def crash(crashing, transactional_db):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("operation", "size", "outcome", "in_transaction"), OUTCOMES)
+@pytest.mark.parametrize(("operation", "size", "outcome", "in_transaction"), cases(OUTCOMES))
 def test_a_crash_leaves_every_live_row_its_bytes(
     crash, storage, operation, size, outcome, in_transaction, moment
 ):
@@ -181,7 +187,7 @@ def failing(monkeypatch, no_waits):
 @pytest.mark.parametrize("kind", ["403", "503", "lost"])
 @pytest.mark.parametrize(
     ("operation", "size", "outcome"),
-    [case[:3] for case in OUTCOMES if not case[3] and case[0] != "trash" and case[1] == 3],
+    cases(case[:3] for case in OUTCOMES if not case[3] and case[0] != "trash" and case[1] == 3),
 )
 def test_what_s3_breaks_off_can_be_repeated_at_once(
     transactional_db, storage, monkeypatch, failing, operation, size, outcome, kind

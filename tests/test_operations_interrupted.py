@@ -45,6 +45,7 @@ def test_an_operation_is_ended_as_it_is_by_then(make_file, storage, during):
     assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": b"text"})
 
 
+@pytest.mark.needs("conditional puts")
 def test_an_interrupted_restore_is_repeated_to_the_key_itself(make_file, storage, during):
     make_file("a.txt", b"old").replace(ContentFile(b"new"))
     File.objects.live().get().delete()
@@ -70,6 +71,7 @@ def test_what_breaks_a_replace_is_raised_though_the_copy_cannot_be_deleted(
     assert (rows(), objects(storage)) == ([("a.txt", "a.txt", True)], {"a.txt": b"old"})
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_lost_answer_leaves_the_old_content_in_the_trash(make_file, storage, during):
     file = make_file("a.txt", b"old")
 
@@ -127,6 +129,7 @@ def test_a_renamed_content_is_not_kept_twice_by_an_interrupted_replacement(
     assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": b"old"})
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file, storage, put):
     file = make_file("a.txt", b"old")
     with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):

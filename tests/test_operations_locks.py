@@ -30,6 +30,7 @@ from tests.operations import (
 )
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("action", ACTIONS)
 def test_of_two_at_once_the_second_is_refused(transactional_db, make_file, storage, action):
     file = make_file("a.txt", b"old")
@@ -134,6 +135,7 @@ def test_a_file_that_was_moved_meanwhile_is_left_alone(transactional_db, make_fi
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
+@pytest.mark.needs("conditional puts")
 def test_an_upload_is_not_aborted_by_another_operation_on_the_file(make_file, storage):
     make_file("a.txt", b"old")
     upload = operations.begin_upload("a.txt", "text/plain", "somebody")
@@ -145,6 +147,7 @@ def test_an_upload_is_not_aborted_by_another_operation_on_the_file(make_file, st
 # No lock is left
 
 
+@pytest.mark.needs("conditional puts")
 def test_the_lock_is_free_after_success(transactional_db, make_file):
     file = make_file("a")
     for action in (

@@ -564,6 +564,7 @@ def quick(monkeypatch, no_waits):
     monkeypatch.setattr(copying, "COPIES", 1)  # so that the steps have an order
 
 
+@pytest.mark.needs("conditional puts")
 def test_nothing_is_lost_whatever_is_done_and_broken(transactional_db, storage, referring, quick):
     referring("")
     run_state_machine_as_test(

@@ -15,6 +15,7 @@ from tests.operations import MIB, Failing, kept, objects, rows, state
 from tests.test_storage import open_uploads
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("size", [0, 3, PART_SIZE - 1, PART_SIZE, 2 * PART_SIZE + 5])
 def test_replace_keeps_id_and_key_and_puts_the_old_content_into_the_trash(make_file, storage, size):
     file = make_file("a.txt", b"old", ContentType="text/x-old")
@@ -28,6 +29,7 @@ def test_replace_keeps_id_and_key_and_puts_the_old_content_into_the_trash(make_f
     assert (old.name, old.content_type) == ("a.txt", "text/x-old")
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 11 * MIB])
 def test_replace_keeps_an_old_content_of_any_size(make_file, storage, monkeypatch, size):
     monkeypatch.setattr(copying, "COPY_PART_SIZE", 5 * MIB)
@@ -36,11 +38,13 @@ def test_replace_keeps_an_old_content_of_any_size(make_file, storage, monkeypatc
     assert objects(storage) == {"a.txt": b"new", str(kept()): old}
 
 
+@pytest.mark.needs("conditional puts")
 def test_replace_takes_a_plain_binary_file(make_file, storage):
     make_file("a.txt", b"old").replace(io.BytesIO(b"new"))
     assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
 
 
+@pytest.mark.needs("conditional puts")
 def test_replacing_twice_keeps_both_contents(make_file, storage):
     file = make_file("a.txt", b"first")
     file.replace(ContentFile(b"second"))
@@ -58,6 +62,7 @@ def test_replace_makes_the_object_that_was_missing(make_file, storage):
     assert File.objects.get().missing_at is None
 
 
+@pytest.mark.needs("conditional puts")
 def test_replace_makes_a_file_in_the_trash_live(make_file, storage):
     file = make_file("a.txt", b"old")
     file.trash()
@@ -101,6 +106,7 @@ def test_a_content_that_breaks_replaces_nothing(make_file, storage):
     assert (state(), objects(storage), open_uploads(storage)) == (before, {"a.txt": b"old"}, [])
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_content_of_the_trash_is_not_replaced_below_the_reserved_prefix(make_file, storage):
     make_file("a.txt", b"old").replace(ContentFile(b"new"))
     with pytest.raises((ValidationError, ConflictError, OSError)):

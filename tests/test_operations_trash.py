@@ -48,6 +48,7 @@ def test_restore_refuses_a_file_whose_object_is_gone(make_file, storage):
     assert rows() == [("a", "a", False)]
 
 
+@pytest.mark.needs("conditional puts")
 def test_restore_brings_a_replaced_content_back_to_its_key(make_file, storage):
     file = make_file("a.txt", b"old", ContentType="text/x-old")
     file.replace(ContentFile(b"new"))
@@ -63,6 +64,7 @@ def test_restore_brings_a_replaced_content_back_to_its_key(make_file, storage):
     )
 
 
+@pytest.mark.needs("conditional puts")
 def test_restore_takes_another_key_where_that_of_a_replaced_content_is_taken(make_file, storage):
     file = make_file("a.txt", b"old")
     file.replace(ContentFile(b"new"))
@@ -74,6 +76,7 @@ def test_restore_takes_another_key_where_that_of_a_replaced_content_is_taken(mak
     assert restored.name == str(restored)
 
 
+@pytest.mark.needs("conditional puts")
 def test_restore_takes_another_key_where_a_row_without_an_object_has_it(make_file, storage):
     file = make_file("a.txt", b"old")
     file.replace(ContentFile(b"new"))
@@ -84,6 +87,7 @@ def test_restore_takes_another_key_where_a_row_without_an_object_has_it(make_fil
     assert rows() == [("a.txt", "a.txt", True), (restored, restored, True)]
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("key", ["x" * 1024, "ü" * 512])
 def test_restore_takes_another_key_where_the_longest_is_taken(make_file, storage, key):
     make_file(key, b"old").replace(ContentFile(b"new"))
@@ -92,6 +96,7 @@ def test_restore_takes_another_key_where_the_longest_is_taken(make_file, storage
     assert max(len(row_key.encode()) for row_key, _, _ in rows()) == 1024
 
 
+@pytest.mark.needs("conditional puts")
 def test_restore_of_a_replaced_content_that_is_gone_changes_nothing(make_file, storage):
     make_file("a.txt", b"old").replace(ContentFile(b"new"))
     storage.delete(str(kept()))
@@ -140,6 +145,7 @@ def test_a_file_restored_meanwhile_is_not_deleted(make_file, storage):
     assert File.objects.live().get().read_text() == "text"
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_content_that_the_caller_has_not_seen_is_not_deleted(make_file, storage):
     file = make_file("a.txt", b"old")
     File.objects.get().replace(ContentFile(b"new"))
@@ -149,6 +155,7 @@ def test_a_content_that_the_caller_has_not_seen_is_not_deleted(make_file, storag
     assert (state(), objects(storage)) == (before, {"a.txt": b"new", str(kept()): b"old"})
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_delete_of_what_was_replaced_since_changes_nothing(make_file, storage):
     file = make_file("a.txt", b"old")
     File.objects.get().replace(ContentFile(b"new"))

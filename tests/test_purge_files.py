@@ -56,6 +56,7 @@ def test_the_age_and_the_prefix_are_told(trash, storage):
     assert left(storage) == (["b"],) * 2
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_replaced_content_goes_by_the_key_it_had(make_file, storage):
     from django.core.files.base import ContentFile
 
@@ -140,6 +141,7 @@ def test_what_was_interrupted_is_ended_when_it_must_be_over(make_file, storage):
     assert left(storage) == (["a"],) * 2
 
 
+@pytest.mark.needs("conditional puts")
 def test_what_others_keep_below_the_reserved_prefix_is_told_and_stays(make_file, storage, put):
     from django.core.files.base import ContentFile
 

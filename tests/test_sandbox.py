@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,6 +51,30 @@ def test_read_file_prints_the_text_and_nothing_else_whatever_is_configured():
     assert done.stderr.startswith(b"sandbox: embedded: ")
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 0
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_radosgw_serves_the_objects_where_it_is_asked_for():
+    if not shutil.which("radosgw"):
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("radosgw is not installed (Debian: radosgw ceph-mon ceph-osd)")
+    show = (
+        "import os, urllib3; print(urllib3.request('GET', os.environ['AWS_ENDPOINT_URL_S3']).data)"
+    )
+    done = manage("sandbox", "--services=radosgw", "shell", "-v0", "-c", show, environ=NOTHING)
+    assert b"<ID>anonymous</ID>" in done.stdout
+    assert (done.stderr.count(b"\n"), done.returncode) == (1, 0)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_where_radosgw_is_missing_it_says_what_installs_it(tmp_path):
+    environ = NOTHING | {"PATH": str(tmp_path)}
+    done = manage("sandbox", "--services=radosgw", "check", environ=environ)
+    assert done.stderr.splitlines()[-1] == (
+        b"CommandError: radosgw is not installed: `apt-get install --no-install-recommends radosgw"
+        b" ceph-mon ceph-osd` installs it."
+    )
+    assert done.returncode == 1
 
 
 @pytest.mark.usefixtures("nothing_left")

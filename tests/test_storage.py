@@ -338,6 +338,7 @@ class Overtaken(io.BytesIO):
         return super().read(size)
 
 
+@pytest.mark.needs("conditional completions")
 def test_a_write_in_parts_does_not_overwrite_what_came_meanwhile(storage, put):
     content = Overtaken(bytes(PART_SIZE + 1), lambda: put("contested", b"theirs"))
     with pytest.raises(FileExistsError):
@@ -411,6 +412,7 @@ def test_s3_out_of_reach_is_said_so(storage, unreachable):
 # Over another object, and copies
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("size", [0, 1, PART_SIZE - 1, PART_SIZE, PART_SIZE + 1])
 def test_replace_overwrites_the_object_of_that_etag(storage, put, size):
     put("a.txt", b"old")
@@ -442,6 +444,7 @@ def test_replace_that_fails_leaves_the_old_content_and_no_upload(storage, put):
     assert (storage.open("a").read(), open_uploads(storage)) == (b"old", [])
 
 
+@pytest.mark.needs("conditional puts")
 def test_of_many_who_replace_one_object_one_succeeds(storage, put):
     put("contested", b"old")
     etag, start, winners = storage.stat("contested").etag, threading.Barrier(8), []
@@ -583,6 +586,7 @@ def test_a_listing_of_uploads_goes_on_behind_the_decoded_key(storage, monkeypatc
     assert asked == [(key, "url", ""), (key, "url", key), (key, "url", key)]
 
 
+@pytest.mark.needs("checksums")
 def test_a_finished_upload_tells_of_its_object(storage):
     data = b"text"
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
@@ -629,6 +633,7 @@ def test_find_tells_of_the_object_and_of_the_write_that_made_it(storage, put, re
     assert found == [(storage.stat("ours"), "abc"), (storage.stat("theirs"), ""), None]
 
 
+@pytest.mark.needs("conditional puts")
 @pytest.mark.parametrize("size", [0, 1, PART_SIZE + 1])
 def test_a_write_tells_of_its_object_and_of_its_upload(storage, size):
     uploads = []
@@ -673,7 +678,10 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("aws", [False, True])
+BOTH_COPIES = [False, pytest.param(True, marks=pytest.mark.needs("whole copies"))]
+
+
+@pytest.mark.parametrize("aws", BOTH_COPIES)
 @pytest.mark.parametrize("size", [0, 4, PART_SIZE, PART_SIZE + 1])
 def test_a_copy_keeps_what_the_object_has_beside_its_bytes(storage, put, monkeypatch, aws, size):
     monkeypatch.setattr(ObjectStorage, "_is_aws", aws)
@@ -684,19 +692,14 @@ def test_a_copy_keeps_what_the_object_has_beside_its_bytes(storage, put, monkeyp
     assert storage.open("b").read() == bytes(size)
 
 
-@pytest.mark.parametrize("aws", [False, True])
-@pytest.mark.parametrize("size", [0, 4, PART_SIZE])
+@pytest.mark.parametrize("aws", BOTH_COPIES)
+@pytest.mark.parametrize(
+    "size",
+    [0, 4, PART_SIZE, pytest.param(PART_SIZE + 1, marks=pytest.mark.needs("tags of uploads"))],
+)
 def test_a_copy_keeps_tags(storage, put, monkeypatch, aws, size):
     monkeypatch.setattr(ObjectStorage, "_is_aws", aws)
     put("a", bytes(size), Tagging="one=1&two=a%2Bb%20%3D")
-    storage.copy("a", "b")
-    tags = storage.client.get_object_tagging(Bucket=storage.bucket_name, Key="b")["TagSet"]
-    assert {tag["Key"]: tag["Value"] for tag in tags} == {"one": "1", "two": "a+b ="}
-
-
-@pytest.mark.needs("tags of uploads")
-def test_a_copy_in_parts_keeps_tags(storage, put):
-    put("a", bytes(PART_SIZE + 1), Tagging="one=1&two=a%2Bb+%3D")
     storage.copy("a", "b")
     tags = storage.client.get_object_tagging(Bucket=storage.bucket_name, Key="b")["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"one": "1", "two": "a+b ="}

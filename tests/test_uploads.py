@@ -80,6 +80,7 @@ def history():
     return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
 
 
+@pytest.mark.needs("checksums")
 def test_a_large_file_goes_in_parts_and_then_has_a_row(admin_client, storage):
     plan = begin(admin_client, "a//b.pdf").json()
     assert (plan["direct"], plan["partSize"]) == (True, PART)
@@ -137,6 +138,7 @@ def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage,
     assert open_uploads(storage) == []
 
 
+@pytest.mark.needs("checksums")
 def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, storage):
     plan = begin(admin_client).json()
     digests = send(admin_client, plan)
@@ -149,6 +151,7 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
     assert not File.objects.exists()
 
 
+@pytest.mark.needs("checksums")
 @pytest.mark.parametrize("in_trash", [False, True])
 def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash):
     file = make_file("big.bin", b"old")
@@ -172,6 +175,7 @@ def interrupt(*arguments):
     raise KeyboardInterrupt
 
 
+@pytest.mark.needs("checksums")
 def test_a_replacement_that_was_interrupted_is_noted(admin_client, make_file, monkeypatch):
     make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
@@ -217,6 +221,7 @@ def test_parts_that_are_not_what_was_sent_make_no_file(admin_client, storage):
     assert not storage.exists("big.bin")
 
 
+@pytest.mark.needs("checksums")
 def test_finishing_again_is_the_same(admin_client, make_file):
     plan = begin(admin_client).json()
     finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
@@ -225,6 +230,7 @@ def test_finishing_again_is_the_same(admin_client, make_file):
     assert File.objects.count() == 1
 
 
+@pytest.mark.needs("checksums")
 def test_finishing_a_replacement_again_is_the_same(admin_client, make_file):
     make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
@@ -263,7 +269,13 @@ def test_a_ticket_that_nobody_wrote_is_refused(admin_client, ticket):
 @pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.parametrize(
     ("permissions", "status"),
-    [(["view_file"], 403), (["view_file", "add_file"], 403), (["add_file", "replace_file"], 200)],
+    [
+        (["view_file"], 403),
+        (["view_file", "add_file"], 403),
+        pytest.param(
+            ["add_file", "replace_file"], 200, marks=pytest.mark.needs("conditional puts")
+        ),
+    ],
 )
 def test_adding_and_replacing_are_permissions(
     client, make_file, django_user_model, permissions, status
@@ -480,6 +492,7 @@ def test_a_file_trashed_meanwhile_is_not_replaced_without_permission(replacer, m
     assert File.objects.trashed().get().read_text() == "old"
 
 
+@pytest.mark.needs("checksums")
 @pytest.mark.parametrize("replace", [False, True])
 def test_finishing_again_takes_nothing_out_of_the_trash(admin_client, make_file, replace):
     if replace:

@@ -45,7 +45,8 @@ class Command(BaseCommand):
             "--services",
             choices=services.KINDS,
             default="auto",
-            help="containers need Docker, embedded ones nothing; auto takes the first that works",
+            help="containers need Docker, embedded ones nothing, radosgw its packages of Debian;"
+            " auto takes containers where they work, and otherwise embedded ones",
         )
         parser.add_argument(
             "--stop",
