@@ -46,8 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--services",
         choices=services.KINDS,
         default="auto",
-        help="what the tests run on: containers, embedded services, these with radosgw for S3, or the"
-        " first of containers and embedded services that works",
+        help="what the tests run on: containers, embedded services, these with radosgw for S3, or"
+        " the first of containers and embedded services that works",
     )
     parser.addoption(
         "--reuse-services",

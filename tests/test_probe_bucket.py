@@ -15,7 +15,7 @@ from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
 from files.storage.probe.promises import NotAskedError
 from project import aws
-from tests.conftest import ROOT, manage
+from tests.processes import ROOT, manage
 from tests.test_readme import README
 
 LINES = {"ok": True, "-": None, "note": False, "FAILS": False}

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
 
+from project.sandbox.services import lifetime
 from tests.processes import ROOT
 
 ONE = "tests/test_models.py::test_a_missing_object_is_marked_until_it_is_back"
@@ -125,12 +127,10 @@ def header(done):
 
 def test_kept_services_are_of_one_run_at_a_time(kept):
     assert_passes(run("-m", "pytest", *REUSE, ONE, TMPDIR=kept))
-    with started("-m", "pytest", "-v", *REUSE, LONG, TMPDIR=kept) as process:
-        wait_for_words(process, LONG)
+    (folder,) = Path(kept).glob("files-services-*")
+    with lifetime.lock(folder):  # as a run has it
         other = run("-m", "pytest", *REUSE, ONE, TMPDIR=kept)
         stop = run("manage.py", "sandbox", "--stop", TMPDIR=kept)
-        process.terminate()
-        process.communicate(timeout=30)
     assert header(other).startswith("embedded: asked for (PostgreSQL")
     assert "kept" not in header(other)
     assert (stop.returncode, stop.stderr) == (

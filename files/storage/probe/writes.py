@@ -94,13 +94,15 @@ def conditional_sources(ground: Ground) -> Iterator[str]:
 
 @promise(
     "whole copies",
-    "a CopyObject keeps tags and metadata",
+    "a CopyObject keeps tags, and has the metadata that it names",
     "outside AWS tags and metadata are read, and written with the copy",
 )
 def whole_copies(ground: Ground) -> Iterator[str]:
     source, target = f"{ground.folder}tagged", f"{ground.folder}tagged-copy"
-    ground.put(source, b"data", Tagging=TAGS, Metadata={"own": "text"}, ContentType="text/x-own")
-    ground.write("copy_object", target, CopySource=ground.place(source))
+    described = {"Metadata": {"own": "text"}, "ContentType": "text/x-own"}
+    ground.put(source, b"data", Tagging=TAGS)
+    copied = {"CopySource": ground.place(source), "MetadataDirective": "REPLACE"}
+    ground.write("copy_object", target, **copied, **described)
     head = ground.ask("head_object", target).data
     if (head.get("Metadata"), head.get("ContentType")) != ({"own": "text"}, "text/x-own"):
         yield "metadata or type are lost"

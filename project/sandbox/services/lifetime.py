@@ -82,6 +82,8 @@ def users(environ: Mapping[str, str]) -> "list[psutil.Process]":
     """Return what runs on the services of the environment, but for this process and its parents."""
     import psutil
 
+    if VARIABLE not in environ:
+        return []
     folder = Path(environ[VARIABLE])
     own = psutil.Process()
     spared = {own, *own.parents()}
