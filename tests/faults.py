@@ -126,7 +126,7 @@ def read_from(
 
 @pytest.fixture
 def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
-    """Return what puts S3 out of reach."""
+    """Put S3 out of reach, from the call on: `unreachable()`."""
     return lambda: read_from("http://127.0.0.1:9")
 
 
@@ -134,7 +134,7 @@ def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
 def proxy(
     storage: Any, read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
-    """Let the application read from S3 through a proxy that can break things."""
+    """A proxy before S3 that breaks what it is told: `proxy.faults = [("status", 503)]`."""
     from files.storage import bucket
 
     monkeypatch.setattr(bucket, "READ_TIMEOUT", STALL / 4)
@@ -147,7 +147,7 @@ def proxy(
 
 @pytest.fixture
 def during(storage: Any) -> Iterator[Callable[[str, Callable[[], object]], None]]:
-    """Do something just before the next request of an S3 operation is sent."""
+    """Do something just before S3 is asked the next time: `during("PutObject", action)`."""
     registered = []
 
     def during(operation: str, action: Callable[[], object]) -> None:

@@ -89,11 +89,8 @@ def _empty(bucket: str) -> list[str]:
     It takes two requests where there is nothing.
     """
     keys = _abort_uploads(bucket)
-    is_truncated = True
-    while is_truncated:
-        page = _s3().list_objects_v2(Bucket=bucket)
+    for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket):
         _delete(bucket, {entry["Key"] for entry in page.get("Contents", ())})
-        is_truncated = page["IsTruncated"]
     return keys
 
 

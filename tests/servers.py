@@ -18,7 +18,7 @@ from tests.processes import ROOT, wait_for
 
 @pytest.fixture
 def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
-    """Start the production server, as configured, on the test database; return its address."""
+    """Start the production server on the test database: `url = serve(APP_DELIVERY="redirect")`."""
     with ExitStack() as stack:
 
         def serve(*command: str, **environ: str) -> str:
