@@ -76,8 +76,10 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
             "actions": ["Admin", "Read", "Write", "List"],
         }
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        names = ("master", "volume", "filer", "s3", "admin", "webdav")
-        ports = {name: services.free_port() for name in names}
+        names = ("master", "volume", "filer", "s3", "admin")
+        # Without a port of its own gRPC takes one that another SeaweedFS may have taken.
+        kinds = [f"{name}.{kind}" for name in names for kind in ("port", "port.grpc")]
+        ports = {kind: services.free_port() for kind in [*kinds, "webdav.port"]}
         services.start_server(
             stack,
             [
@@ -85,14 +87,14 @@ def seaweedfs(environ: dict[str, str]) -> Iterator[dict[str, str]]:
                 *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"),
                 *("-admin.ui=false", "-webdav=false", "-master.telemetry=false"),
                 *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # one port for all SeaweedFS otherwise
-                *(f"-{name}.port={port}" for name, port in ports.items()),
+                *(f"-{kind}={port}" for kind, port in ports.items()),
             ],
             signal.SIGINT,
             cwd=folder,
             env=services.clean_environ(),
         )
         found = environ | {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3']}",
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3.port']}",
             "AWS_DEFAULT_REGION": environ["AWS_REGION"],
         }
         found.pop("PYTHONDONTWRITEBYTECODE", None)

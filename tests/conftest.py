@@ -32,7 +32,7 @@ _services = ExitStack()
 _header = pytest.StashKey[str]()
 _signal = pytest.StashKey[int]()
 
-ENDS = (signal.SIGTERM, signal.SIGHUP)
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # What runs no test, and so needs no services.
 _RUNS_NOTHING = (
@@ -86,11 +86,12 @@ def _heed_signals(config: pytest.Config) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         for each in ENDS:
             signal.signal(each, signal.SIG_IGN)  # once is enough
-        config.stash[_signal] = number
+        if number != signal.SIGINT:  # of which pytest has a status of its own
+            config.stash[_signal] = number
         raise KeyboardInterrupt
 
     for number in ENDS:
-        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` lets SIGHUP be ignored
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` lets SIGHUP be
             signal.signal(number, end)
 
 
@@ -140,6 +141,12 @@ def _database_name() -> str:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return config.stash.get(_header, "")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Show no frame but that of `end`: Python may know no line of one that a signal stops."""
+    excinfo.traceback = excinfo.traceback[-1:]
 
 
 @pytest.hookimpl(tryfirst=True)

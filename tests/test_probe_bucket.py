@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage.bucket import Bucket
 from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
 from files.storage.probe.promises import NotAskedError
@@ -141,12 +142,14 @@ def limited(storage):
         iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
         return manage("probe_bucket", "--json", environ=environ)
 
-    if limited().returncode != 2:
-        pytest.skip("the services of the run judge no policies")
-    yield limited
+    is_judged = limited().returncode == 2
+    if is_judged:
+        yield limited
     iam.delete_user_policy(PolicyName="some", **user)
     iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **user)
     iam.delete_user(**user)
+    if not is_judged:
+        pytest.skip("the services of the run judge no policies")
 
 
 ACTIONS = [*ON_OBJECTS, *ON_BUCKET]
@@ -195,3 +198,40 @@ def test_a_probe_tells_by_faults_and_errors():
     assert judged(lambda ground: fail(S3Error(5, "no XML", "key"))) == (False, "no XML", True)
     with pytest.raises(S3UnavailableError):
         judged(lambda ground: fail(S3UnavailableError(11, "later", "key")))
+
+
+def test_a_server_that_ignores_headers_of_reads_is_told(storage, monkeypatch):
+    send = Bucket._send
+    ignore = lambda bucket, method, key, headers: send(bucket, method, key, {})  # noqa: E731
+    monkeypatch.setattr(Bucket, "_send", ignore)
+    ranges, conditions = probe(storage, ["ranges", "conditions of reads"])
+    wrong = "bytes=0-0, bytes=3-, bytes=-2, bytes=5-99, bytes=10- answered wrongly"
+    assert (ranges.kept, ranges.detail) == (False, wrong)
+    assert conditions.detail.split("; ") == [
+        "If-None-Match gets 200 in place of 304",
+        "If-Match gets 200 in place of 412",
+        "If-Modified-Since gets 200 in place of 304",
+        "If-Unmodified-Since gets 200 in place of 412",
+    ]
+
+
+def test_a_server_that_ignores_headers_of_writes_is_told(storage):
+    ignored = ("If-None-Match", "If-Match", "x-amz-tagging")
+
+    def ignore(params, **about):
+        for name in ignored:
+            params["headers"].pop(name, None)
+
+    events = storage.client.meta.events
+    events.register("before-call.s3.PutObject", ignore)
+    try:
+        puts, copies = probe(storage, ["conditional puts", "whole copies"])
+    finally:
+        events.unregister("before-call.s3.PutObject", ignore)
+    assert puts.detail.split("; ") == [
+        "8 of 8 writers at once succeed under If-None-Match",
+        "If-None-Match is ignored, so that a write overwrites",
+        "If-Match is ignored, so that a replacement overwrites what somebody else wrote",
+    ]
+    assert (puts.is_broken, copies.is_broken) == (True, False)
+    assert copies.detail == "tags are lost"

@@ -96,22 +96,23 @@ class ClientUploads(ConditionalWrites):
             if full in {name, unquote_plus(name)}
         ]
 
-    def _uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
-        """Yield key, id and begin of the uploads that are open.
+    def _uploads(self, prefix: str, **parameters: Any) -> Iterator[tuple[str, str, datetime]]:
+        """Yield key, id and begin of the uploads that are open; `parameters` are boto3's.
 
         The keys are encoded, as XML has no control characters; boto3 decodes objects' alone.
         """
-        request: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix}
+        request: Any = {"Bucket": self.objects.name, "Prefix": self.location + prefix, **parameters}
         while True:
             with self._boundary(prefix):
                 page = self.client.list_multipart_uploads(**request, EncodingType="url")
             decode = unquote_plus if page.get("EncodingType") == "url" else str
             for upload in page.get("Uploads", ()):
                 yield upload["Key"], upload["UploadId"], upload["Initiated"]
-            if not page.get("IsTruncated"):
+            if not page.get("IsTruncated") or not page.get("Uploads"):
                 return
-            request["KeyMarker"] = decode(page["NextKeyMarker"])
-            request["UploadIdMarker"] = page["NextUploadIdMarker"]
+            last = page["Uploads"][-1]  # SeaweedFS names no next ones
+            request["KeyMarker"] = decode(page.get("NextKeyMarker", last["Key"]))
+            request["UploadIdMarker"] = page.get("NextUploadIdMarker", last["UploadId"])
 
     def cors_rules(self) -> Sequence[Any]:
         """Return the bucket's CORS rules, as S3 has them: browsers need one to send parts."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import unquote_plus
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -147,7 +148,9 @@ class Ground:
 
     def _clean(self) -> None:
         with suppress(PermissionError):  # one may have begun of which Ctrl-C took the answer
-            self._uploads |= {found[:2] for found in self.storage._uploads(self.folder)}
+            for name, upload_id, _begun in self.storage._uploads(self.folder):
+                key = unquote_plus(name).removeprefix(self.storage.location)
+                self._uploads.add((key, upload_id))
         for key, upload_id in self._uploads:
             self.ask("abort_multipart_upload", key, UploadId=upload_id)
         for key in list(self._written):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from files.keys import MAX_KEY_LENGTH
 from files.storage.probe.ground import Ground
@@ -115,6 +116,20 @@ def pages_of_listings(ground: Ground) -> Iterator[str]:
     ]
     if skipped:
         yield f"StartAfter is wrong behind {_names(skipped)}"
+
+
+@promise(
+    "pages of uploads",
+    "each open upload is listed once, on whatever page",
+    "more than 1,000 open uploads of one key are left to the bucket's lifecycle rules",
+)
+def pages_of_uploads(ground: Ground) -> Iterator[str]:
+    key = f"{ground.folder}a + %2B ü"
+    begun = sorted(ground.upload(key) for _ in range(3))
+    listed = ground.storage._uploads(key, MaxUploads=1)
+    found = sorted(upload_id for _name, upload_id, _begun in islice(listed, 2 * len(begun)))
+    if found != begun:
+        yield f"{len(found)} are listed in place of {len(begun)}"
 
 
 def _write(ground: Ground, folder: str, names: Sequence[str]) -> list[str]:
