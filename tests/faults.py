@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from project import aws
 
-STALL = 2  # seconds, longer than the tests' read timeout
+STALL = 2  # seconds
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -131,13 +131,14 @@ def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
 
 
 @pytest.fixture
-def proxy(
-    storage: Any, read_from: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultProxy]:
-    """A proxy before S3 that breaks what it is told: `proxy.faults = [("status", 503)]`."""
-    from files.storage import bucket
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the application give up a stall early, as it may then give up a busy machine too."""
+    monkeypatch.setattr("files.storage.bucket.READ_TIMEOUT", STALL / 4)
 
-    monkeypatch.setattr(bucket, "READ_TIMEOUT", STALL / 4)
+
+@pytest.fixture
+def proxy(storage: Any, read_from: Callable[[str], None]) -> Iterator[FaultProxy]:
+    """A proxy before S3 that breaks what it is told: `proxy.faults = [("status", 503)]`."""
     proxy = FaultProxy(storage.client.meta.endpoint_url)
     read_from(f"http://{proxy.host}")
     yield proxy

@@ -504,6 +504,7 @@ def test_asgi_streams_the_same(make_file, storage):
     assert other_sessions(at_most=0) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):
     file = make_file("stalls", bytes(4 * MIB))
     proxy.requests.clear()
@@ -525,6 +526,7 @@ def test_asgi_does_not_hold_up_the_event_loop(make_file, proxy):
     assert len(asyncio.run(read())) >= 3
 
 
+@pytest.mark.usefixtures("impatient")
 def test_asgi_closes_the_body_when_the_client_is_gone(make_file, proxy, monkeypatch):
     file = make_file("stalls", bytes(4 * MIB))
     bodies, made = [], []

@@ -287,6 +287,7 @@ def test_a_response_survives_faults_at_any_byte(large, viewer, proxy, faults):
     assert b"".join(response) == LARGE
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["reset", "short", "stall"])
 def test_a_range_that_breaks_is_continued_within_the_range(large, viewer, proxy, kind):
     proxy.faults[:] = [(kind, 1000), ("status", 503), (kind, 0)]
@@ -908,6 +909,7 @@ def test_a_browser_is_told_not_to_guess_the_type():
     assert found["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_body_that_stalls_is_continued_in_time(large, proxy):
     proxy.faults[:] = [("stall", 1000)]
     start = time.monotonic()
