@@ -117,7 +117,10 @@ CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "files.storage.ObjectStorage",
-        "OPTIONS": {"bucket_name": _env.get("APP_BUCKET_NAME", "")},
+        "OPTIONS": {
+            "bucket_name": _env.get("APP_BUCKET_NAME", ""),
+            "location": _env.get("APP_BUCKET_LOCATION", ""),
+        },
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }

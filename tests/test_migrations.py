@@ -3,12 +3,17 @@
 import contextlib
 
 import pytest
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
+from files import operations
 from files.models import File
+from files.operations import ConflictError
+from tests.operations import create, elsewhere, execute
+from tests.processes import manage
 
 SCRIPT_TABLE = """
     create table files (id int generated always as identity primary key, object_key text not null)
@@ -118,3 +123,32 @@ def test_the_script_can_go_on_inserting(storage):
     storage.save("by hand", ContentFile(b"text"))
     file.refresh_from_storage()
     assert File.objects.get(pk=pk).size == 4
+
+
+@pytest.fixture
+def apart():
+    """Make another schema; return the environment of a process that works there."""
+    execute("create schema apart")
+    yield {
+        "APP_DB_NAME": connection.settings_dict["NAME"],
+        "PGOPTIONS": "-c search_path=apart",
+        "APP_BUCKET_LOCATION": f"{settings.STORAGES['default']['OPTIONS']['location']}apart/",
+    }
+    execute("drop schema apart cascade")
+
+
+def test_catalogues_of_two_schemas_share_a_database(apart, storage):
+    migrate = manage("migrate", environ=apart)
+    assert (migrate.returncode, migrate.stderr) == (0, b"")
+    with operations.locked("a.txt"):
+        assert elsewhere(lambda: create("a.txt")) == [ConflictError]
+        created = manage(
+            "shell",
+            "-v0",
+            "-c",
+            "from tests.operations import create; print(create('a.txt'))",
+            environ=apart,
+        )
+    assert (created.stderr, created.stdout) == (b"", b"a.txt\n")
+    assert [key for key, _ in storage.list()] == ["apart/a.txt"]
+    assert not File.objects.exists()

@@ -102,13 +102,16 @@ class Migration(migrations.Migration):
         ),
         # Any part of a key is found by its trigrams, in the case-blind form in which Django's
         # `icontains` compares. "default" is the database's own collation: the key's, "C", knows
-        # the case of ASCII alone.
+        # the case of ASCII alone. The extension may be in a schema that is not searched.
         migrations.RunSQL(
             "CREATE EXTENSION IF NOT EXISTS pg_trgm", reverse_sql=migrations.RunSQL.noop
         ),
         migrations.RunSQL(
-            "CREATE INDEX files_search ON files USING gin"
-            ' (upper(object_key COLLATE "default") gin_trgm_ops)',
+            "DO $$ BEGIN EXECUTE format("
+            "'CREATE INDEX files_search ON files USING gin"
+            ' (upper(object_key COLLATE "default") %s.gin_trgm_ops)\','
+            " (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_trgm')"
+            "); END $$",
             reverse_sql="DROP INDEX files_search",
         ),
     ]

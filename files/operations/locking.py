@@ -8,7 +8,9 @@ from django.db import DatabaseError, connection, transaction
 
 from files.storage import ObjectChangedError
 
-LOCKS = 0x66696C6573  # the seed of our advisory locks, so that they are nobody else's
+# The seed of our advisory locks, so that they are nobody else's in this database, which may have
+# another catalogue in another schema.
+SEED = f"{0x66696C6573} # 'files'::regclass::oid::bigint"
 
 
 class ConflictError(ObjectChangedError):
@@ -80,7 +82,7 @@ def _end_session() -> None:
 
 
 def _call(function: str, keys: tuple[str, ...]) -> list[bool]:
-    calls = ", ".join([f"{function}(hashtextextended(%s, {LOCKS}))"] * len(keys))
+    calls = ", ".join([f"{function}(hashtextextended(%s, {SEED}))"] * len(keys))
     if not keys:
         return []
     with connection.cursor() as cursor:

@@ -51,7 +51,7 @@ class Ground:
     def __enter__(self) -> Self:
         """Ask for the bucket. Raises PermissionError where nothing is allowed, and S3's errors."""
         try:
-            answer = self.ask("list_objects_v2", Prefix=self.folder, MaxKeys=1)
+            answer = self.ask("list_objects_v2", Prefix=self.place(self.folder)["Key"], MaxKeys=1)
         except PermissionError:  # the listing alone may be forbidden
             answer = self.ask("delete_object", f"{self.folder}none")
         date = answer.data["ResponseMetadata"]["HTTPHeaders"].get("date")

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from project.sandbox.services.environment import CREDENTIALS, Postgres, make_password
+from project.sandbox.services.variables import CREDENTIALS, Postgres, make_password
 
 if TYPE_CHECKING:
     from docker.client import DockerClient

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from project.sandbox.services.environment import CREDENTIALS, Postgres, clean_environ, make_password
+from project.sandbox.services.variables import CREDENTIALS, Postgres, clean_environ, make_password
 from project.sandbox.services.processes import (
     free_port,
     package_folder,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from project.sandbox.services import embedded
-from project.sandbox.services.environment import CREDENTIALS, Postgres
+from project.sandbox.services.variables import CREDENTIALS, Postgres
 from project.sandbox.services.processes import (
     ServicesError,
     free_port,
