@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 
-from project.sandbox.services.variables import CREDENTIALS, Postgres, clean_environ, make_password
 from project.sandbox.services.processes import (
     free_port,
     package_folder,
@@ -18,6 +17,7 @@ from project.sandbox.services.processes import (
     run_program,
     start_server,
 )
+from project.sandbox.services.variables import CREDENTIALS, Postgres, clean_environ, make_password
 
 
 def describe() -> str:

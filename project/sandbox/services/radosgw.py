@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from project.sandbox.services import embedded
-from project.sandbox.services.variables import CREDENTIALS, Postgres
 from project.sandbox.services.processes import (
     ServicesError,
     free_port,
     run_program,
     start_server,
 )
+from project.sandbox.services.variables import CREDENTIALS, Postgres
 
 _PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from project.sandbox.services import containers, embedded, lifetime, radosgw
-from project.sandbox.services.variables import clean_environ, prepare
 from project.sandbox.services.processes import ServicesError, package_folder
+from project.sandbox.services.variables import clean_environ, prepare
 
 Kind = Literal["auto", "containers", "embedded", "radosgw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
