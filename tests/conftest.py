@@ -10,18 +10,19 @@ from functools import cache
 from types import FrameType
 from typing import Any
 
-import boto3
 import django
 import psutil
 import pytest
+import pytest_django.fixtures
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from django.test.signals import setting_changed
 from django.utils.functional import empty
 
 from project import aws
 from project.sandbox import services
+from tests import location
 from tests.processes import ROOT
 
 pytest_plugins = ["pytester", "tests.faults", "tests.isolation", "tests.servers"]
@@ -46,8 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--services",
         choices=services.KINDS,
         default="auto",
-        help="what the tests run on: containers, embedded services, these with radosgw for S3, or"
-        " the first of containers and embedded services that works",
+        help="what the tests run on: containers, embedded services, these with radosgw for S3, a"
+        " place of their own in what the environment names, or the first of containers and embedded"
+        " services that works",
     )
     parser.addoption(
         "--reuse-services",
@@ -60,14 +62,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start the services and put their variables in place; only then load the settings.
 
-    Workers of pytest-xdist inherit the environment, and take a bucket of their own.
+    Workers of pytest-xdist inherit the environment, and take a part of their own.
     """
     _heed_signals(config)
     config.addinivalue_line(
         "markers", "needs(promise): the test asks S3 for what `probe_bucket` calls by this name"
     )
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        os.environ["APP_BUCKET_NAME"] += f"-{worker}"
+        if config.option.services == "environment":
+            os.environ.update(services.environment.part(worker))
+        else:
+            os.environ["APP_BUCKET_NAME"] += f"-{worker}"
+        os.environ["PGAPPNAME"] += f"-{worker}"
         config.stash[_header] = ""
     elif any(config.getoption(name, False) for name in _RUNS_NOTHING):
         _replace_environ(services.clean_environ())
@@ -75,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         _start_services(config)
     _load_settings()
+    location.enter(settings.STORAGES["default"]["OPTIONS"]["location"])
     if config.option.reuse_services:
         config.option.reuse_db = True
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = _database_name()
@@ -160,13 +167,30 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_unconfigure() -> None:
-    _services.close()
+    try:
+        _services.close()
+    except services.ServicesError as error:
+        sys.stderr.write(f"{error}\n")
+
+
+_test_database = pytest_django.fixtures.django_db_setup
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any, pytestconfig: Any) -> None:
-    """Make the test database, and empty one that is kept: a run that was killed leaves rows."""
-    if pytestconfig.option.reuse_services:
+def django_db_setup(request: pytest.FixtureRequest, django_db_blocker: Any) -> None:
+    """Make the test database, or only a schema in that which the environment names.
+
+    A database that is kept is emptied: a run that was killed leaves rows.
+    """
+    options = request.config.option
+    if options.services == "environment":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute("SHOW search_path")
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {cursor.fetchone()[0]}")
+            call_command("migrate", verbosity=0)
+    else:
+        request.getfixturevalue("_test_database")
+    if options.reuse_services:
         with django_db_blocker.unblock():
             call_command("flush", interactive=False, verbosity=0)
 
@@ -183,7 +207,7 @@ def bucket(_bucket: str) -> str:
 @pytest.fixture(scope="session")
 def s3(_bucket: str) -> Any:
     """A boto3 client of S3: `s3.put_object(Bucket=bucket, Key="a.txt", Body=b"text")`."""
-    return boto3.client("s3")
+    return location.client()
 
 
 @pytest.fixture
@@ -192,6 +216,13 @@ def storage(_bucket: str) -> Any:
     from django.core.files.storage import default_storage
 
     return default_storage
+
+
+@pytest.fixture(scope="session")
+def own_services(pytestconfig: pytest.Config) -> None:
+    """Skip the test where others use the services: it makes buckets, rules, users or secrets."""
+    if pytestconfig.option.services == "environment":
+        pytest.skip("it changes what the owner of the environment's services keeps")
 
 
 @pytest.fixture(scope="session")
@@ -214,11 +245,11 @@ def _needs(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def put(storage: Any) -> Callable[..., None]:
+def put(s3: Any, bucket: str) -> Callable[..., None]:
     """Write an object without a row: `put("a.txt", b"text", ContentType="text/plain")`."""
 
     def put(key: str, data: bytes, **parameters: str) -> None:
-        storage.client.put_object(Bucket=storage.bucket_name, Key=key, Body=data, **parameters)
+        s3.put_object(Bucket=bucket, Key=key, Body=data, **parameters)
 
     return put
 

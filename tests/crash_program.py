@@ -39,7 +39,7 @@ def warm_up():
     file.delete()
     connection.close()
     client.client().close()
-    bucket.bucket(file.storage.bucket_name)._http.close()
+    file.storage.objects._http.close()
     bucket._bucket.cache_clear()
 
 

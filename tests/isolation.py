@@ -9,16 +9,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from django.db import DatabaseError, connection
 from pytest_django.plugin import blocking_manager_key
 
 from project.sandbox import services
+from tests import location
 
 PATIENCE = 5  # seconds that PostgreSQL gets to see that a session is over
 
@@ -59,16 +58,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _bucket() -> str:
     """Make a worker's own bucket, and remove what a run that was killed has left in it."""
+    from django.core.files.storage import default_storage
+
     name = _bucket_name()
-    services.make_bucket(_s3(), name)
+    if not default_storage.location:  # which would be in another's bucket
+        services.make_bucket(location.client(), name)
     _empty(name)
     _touched.clear()  # this was no test
     return name
-
-
-@cache
-def _s3() -> Any:
-    return boto3.client("s3")
 
 
 def _bucket_name() -> str:
@@ -90,14 +87,14 @@ def _empty(bucket: str) -> list[str]:
     It takes two requests where there is nothing.
     """
     keys = _abort_uploads(bucket)
-    for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket):
+    for page in location.client().get_paginator("list_objects_v2").paginate(Bucket=bucket):
         _delete(bucket, {entry["Key"] for entry in page.get("Contents", ())})
     return keys
 
 
 def _abort_uploads(bucket: str) -> list[str]:
     """Return the keys of the uploads that were open."""
-    s3 = _s3()
+    s3 = location.client()
     try:
         uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
     except ClientError as error:
@@ -117,9 +114,9 @@ def _delete(bucket: str, keys: set[str]) -> None:
     plain = {key for key in keys if re.fullmatch(r"[\w./-]+", key, re.ASCII)}
     if plain:
         objects = [{"Key": key} for key in plain]
-        _s3().delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+        location.client().delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     for key in keys - plain:
-        _s3().delete_object(Bucket=bucket, Key=key)
+        location.client().delete_object(Bucket=bucket, Key=key)
 
 
 def _left_in_bucket() -> Iterable[str]:
@@ -135,7 +132,8 @@ def _left_in_bucket() -> Iterable[str]:
 def other_sessions(at_most: int = 0) -> list[tuple[int, str]]:
     """Return process id and last query of others' sessions, when PostgreSQL has ended the rest.
 
-    An autovacuum, which may come at any time and take its time, is no session of a client.
+    They are those of this run's PGAPPNAME. An autovacuum, which may come at any time and take its
+    time, is no session of a client.
     """
     end = time.monotonic() + PATIENCE
     while True:
@@ -143,6 +141,7 @@ def other_sessions(at_most: int = 0) -> list[tuple[int, str]]:
             cursor.execute("select pg_stat_clear_snapshot()")  # which a transaction keeps
             cursor.execute(
                 "select pid, query from pg_stat_activity where datname = current_database()"
+                " and application_name = current_setting('application_name')"
                 " and pid <> pg_backend_pid() and backend_type = 'client backend'"
             )
             found = cursor.fetchall()

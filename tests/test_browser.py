@@ -25,7 +25,7 @@ from playwright.sync_api import expect, sync_playwright
 from files.models import File
 from files.uploads import steps as uploads
 from project.sandbox.samples import samples
-from tests import steady_chromium
+from tests import location, steady_chromium
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -391,24 +391,24 @@ def expect_states(uploading, *states):
 
 
 def open_uploads(storage):
-    found = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
     return [upload["Key"] for upload in found.get("Uploads", ())]
 
 
 def parts(storage):
     """Return the numbers of the parts that have arrived of all open uploads."""
-    found = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
     return [
         part["PartNumber"]
         for upload in found.get("Uploads", ())
-        for part in storage.client.list_parts(
-            Bucket=storage.bucket_name, Key=upload["Key"], UploadId=upload["UploadId"]
-        ).get("Parts", ())
+        for part in location.client()
+        .list_parts(Bucket=storage.bucket_name, Key=upload["Key"], UploadId=upload["UploadId"])
+        .get("Parts", ())
     ]
 
 
 def objects(storage):
-    found = storage.client.list_objects_v2(Bucket=storage.bucket_name)
+    found = location.client().list_objects_v2(Bucket=storage.bucket_name)
     return [entry["Key"] for entry in found.get("Contents", ())]
 
 

@@ -9,7 +9,7 @@ RULE = {"AllowedMethods": ["PUT"], "AllowedOrigins": [SITE], "AllowedHeaders": [
 
 
 @pytest.fixture
-def found(storage, settings):
+def found(own_services, storage, settings):
     """Say what is found with these rules of the bucket; put its own back afterwards."""
     client, bucket = storage.client, storage.bucket_name
     own = client.get_bucket_cors(Bucket=bucket)["CORSRules"]

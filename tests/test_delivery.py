@@ -40,6 +40,7 @@ from files.storage.bucket import Bucket, _pool, bucket
 from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
 from project import aws
 from project.sandbox import services
+from tests import location
 from tests.faults import STALL
 from tests.isolation import other_sessions
 from tests.processes import ROOT, wait_for
@@ -547,7 +548,7 @@ def test_a_presigned_url_has_the_signature_that_botocore_makes(storage, key, mon
     monkeypatch.setattr(time, "gmtime", lambda: now.timetuple())
     theirs = storage.client.generate_presigned_url(
         "get_object",
-        Params={"Bucket": storage.bucket_name, "Key": key, "ResponseContentType": "text/plain"},
+        Params=storage._at(key) | {"ResponseContentType": "text/plain"},
         ExpiresIn=60,
     )
     ours = storage.url(key, {"response-content-type": "text/plain"}, expire=60)
@@ -790,7 +791,7 @@ def seaweedfs():
 def server(request, storage):
     """Return the variables of an S3 server, and a client for it."""
     if request.param == "services":
-        return {}, storage.client
+        return {}, location.client()
     return request.getfixturevalue("seaweedfs")
 
 

@@ -40,7 +40,7 @@ def storage(endpoint, monkeypatch):
         client.create_bucket(Bucket=bucket)
     yield default_storage
     for key, _stat in list(default_storage.list()):
-        client.delete_object(Bucket=bucket, Key=key)
+        client.delete_object(**default_storage._at(key))
 
 
 @pytest.fixture
@@ -178,8 +178,7 @@ def test_the_storage_refuses_and_deletes_nothing_by_a_folded_key(storage, plain)
 
 def test_a_create_that_was_killed_at_a_folded_key_is_undone(storage):
     operation = Operation.begin(Operation.Kind.CREATE, ODD)
-    bucket = storage.bucket_name
     mark = {"write": operation.mark}
-    storage.client.put_object(Bucket=bucket, Key=ODD, Body=b"text", Metadata=mark)
+    storage.client.put_object(**storage._at(ODD), Body=b"text", Metadata=mark)
     operations.end(operation)
     assert kept(storage) == {}

@@ -104,7 +104,7 @@ def test_on_a_database_without_django_it_makes_no_table_before_it_stops(script_t
                 call_command("migrate", verbosity=0)
             tables = connection.introspection.table_names(cursor)
         finally:
-            cursor.execute("set search_path to public; drop schema alone cascade")
+            cursor.execute("set search_path to default; drop schema alone cascade")
     assert tables == ["files"]
 
 

@@ -17,6 +17,7 @@ from urllib3.exceptions import ProtocolError
 
 from files.models import File, Operation
 from files.storage import copying, writing
+from tests import location
 from tests.operations import (
     MIB,
     OPERATIONS,
@@ -63,7 +64,7 @@ def prepare(operation, size, storage):
         cursor.execute("TRUNCATE files, files_operation")
     for entry in listed(storage):
         storage.delete(entry["Key"])
-    storage.client.put_object(Bucket=storage.bucket_name, Key=key, Body=content("old", size))
+    location.client().put_object(Bucket=storage.bucket_name, Key=key, Body=content("old", size))
     (file,) = File.objects.bulk_create([File(object_key=key, original_key=original_key)])
     file.refresh_from_storage()
     if operation == "restore":

@@ -25,6 +25,7 @@ from files.models import File, Operation
 from files.operations import ConflictError
 from files.storage import ObjectChangedError, copying, writing
 from files.storage.stat import read_stat
+from tests import location
 from tests.faults import Fault, Kill, KilledError, Steps
 from tests.operations import RollBackError, create, execute, locks
 from tests.test_storage import listed, open_uploads
@@ -259,7 +260,7 @@ class Machine(RuleBasedStateMachine):
             "restore": lambda: file.restore(),
             "delete": lambda: file.delete(),
             "sweep": self._end_interrupted,
-            "put": lambda: self.storage.client.put_object(
+            "put": lambda: location.client().put_object(
                 Bucket=self.storage.bucket_name, Key=bound.key, Body=data
             ),
         }[bound.kind]()

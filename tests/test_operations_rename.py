@@ -27,7 +27,7 @@ def test_rename_takes_every_key(make_file, storage, key):
     assert (rows(), objects(storage)) == ([("target", "target", True)], {"target": b"text"})
 
 
-def test_rename_keeps_all_but_the_key(make_file, storage):
+def test_rename_keeps_all_but_the_key(make_file, s3, bucket):
     file = make_file(
         "a.txt",
         b"text",
@@ -39,10 +39,10 @@ def test_rename_keeps_all_but_the_key(make_file, storage):
         Metadata={"author": "somebody"},
         Tagging="a+b=c%2Bd&e=%C3%BC",
     )
-    tell = storage.client.head_object, storage.client.get_object_tagging
-    before, tags = (ask(Bucket=storage.bucket_name, Key="a.txt") for ask in tell)
+    tell = s3.head_object, s3.get_object_tagging
+    before, tags = (ask(Bucket=bucket, Key="a.txt") for ask in tell)
     file.rename("b.bin")
-    after, copied = (ask(Bucket=storage.bucket_name, Key="b.bin") for ask in tell)
+    after, copied = (ask(Bucket=bucket, Key="b.bin") for ask in tell)
     assert after["Metadata"].pop(WRITE_MARK)
     names = {"ContentLength", *(name for name, _ in COPIED.values())}
     assert {name: after.get(name) for name in names} == {name: before.get(name) for name in names}

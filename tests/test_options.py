@@ -17,6 +17,7 @@ from files.checks import bucket_keeps_promises
 from files.models import File
 from files.storage import ObjectStorage, S3Error
 from files.storage.options import FIXED
+from tests import location
 from tests.test_storage import KEYS, listed, open_uploads
 
 HONOURED = {
@@ -109,7 +110,7 @@ def test_a_missing_name_of_the_bucket_is_said_so():
             ask()
 
 
-def test_reads_and_writes_go_to_the_bucket_of_the_storage(storage):
+def test_reads_and_writes_go_to_the_bucket_of_the_storage(own_services, storage):
     other = ObjectStorage(bucket_name="other-bucket-here", region_name="eu-central-1")
     other.client.create_bucket(
         Bucket="other-bucket-here",
@@ -122,7 +123,7 @@ def test_reads_and_writes_go_to_the_bucket_of_the_storage(storage):
 
 
 @pytest.fixture
-def elsewhere(settings):
+def elsewhere(own_services, settings):
     """Put another bucket into STORAGES."""
     other = ObjectStorage(bucket_name="the-other-bucket")
     other.client.create_bucket(
@@ -162,16 +163,17 @@ def test_storages_of_one_place_share_their_client(storage):
 @pytest.fixture(params=["in/a folder/", "/ü//../"])
 def located(request, storage):
     """A storage with a location in the project's bucket."""
-    return ObjectStorage(bucket_name=storage.bucket_name, location=request.param)
+    return location.alike(storage, location=f"{storage.location}{request.param}")
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if len(key) < 512])
+@pytest.mark.parametrize("key", [key for key in KEYS if len(key) < 450])
 def test_a_location_stands_in_front_of_each_key_exactly(storage, located, key):
     assert located.save(key, ContentFile(b"text")) == key
     located.copy(key, f"{key}2")
+    inside = located.location.removeprefix(storage.location)
     assert [entry["Key"] for entry in listed(storage)] == [
-        f"{located.location}{key}",
-        f"{located.location}{key}2",
+        f"{inside}{key}",
+        f"{inside}{key}2",
     ]
     assert [name for name, stat in located.list()] == [key, f"{key}2"]
     assert (located.open(key).read(), located.size(key)) == (b"text", 4)
@@ -212,31 +214,25 @@ def test_a_location_that_ends_in_no_slash_is_refused(settings):
 # What objects are written with
 
 
-def test_object_parameters_and_acl_go_with_each_write(storage):
+def test_object_parameters_and_acl_go_with_each_write(storage, s3, bucket):
     given = {"CacheControl": "max-age=60", "ContentType": "text/x-own", "Metadata": {"by": "us"}}
-    own = ObjectStorage(
-        bucket_name=storage.bucket_name, object_parameters=given, default_acl="public-read"
-    )
+    own = location.alike(storage, object_parameters=given, default_acl="public-read")
     own.save("a", ContentFile(b"text"))
     own.copy("a", "b")
     for key in ("a", "b"):
-        head = own.client.head_object(Bucket=own.bucket_name, Key=key)
+        head = s3.head_object(Bucket=bucket, Key=key)
         assert (head["CacheControl"], head["ContentType"]) == ("max-age=60", "text/x-own")
         assert head["Metadata"]["by"] == "us"
-        grants = own.client.get_object_acl(Bucket=own.bucket_name, Key=key)["Grants"]
+        grants = s3.get_object_acl(Bucket=bucket, Key=key)["Grants"]
         assert any(grant["Permission"] == "READ" for grant in grants)
 
 
 # URLs
 
 
-def own(storage, **options):
-    return ObjectStorage(bucket_name=storage.bucket_name, **options)
-
-
 @pytest.mark.parametrize("key", [key for key in KEYS if ".." not in key and "./" not in key])
 def test_a_url_without_signature_names_the_object(storage, key):
-    public = own(storage, querystring_auth=False, default_acl="public-read")
+    public = location.alike(storage, querystring_auth=False, default_acl="public-read")
     public.save(key, ContentFile(b"public"))
     url = public.url(key)
     answer = urllib3.request("GET", url)
@@ -245,22 +241,22 @@ def test_a_url_without_signature_names_the_object(storage, key):
 
 def test_a_url_lasts_as_long_as_it_is_told(storage):
     for made, expires in [
-        (own(storage).url("a"), "3600"),
-        (own(storage, querystring_expire=5).url("a"), "5"),
-        (own(storage, querystring_expire=5).url("a", expire=7), "7"),
+        (location.alike(storage).url("a"), "3600"),
+        (location.alike(storage, querystring_expire=5).url("a"), "5"),
+        (location.alike(storage, querystring_expire=5).url("a", expire=7), "7"),
     ]:
         assert parse_qs(urlsplit(made).query)["X-Amz-Expires"] == [expires]
 
 
 def test_a_url_takes_the_parameters_of_boto3_too(storage):
-    url = own(storage).url("a", {"ResponseContentType": "text/plain", "VersionId": "1"})
+    url = location.alike(storage).url("a", {"ResponseContentType": "text/plain", "VersionId": "1"})
     query = parse_qs(urlsplit(url).query)
     assert (query["response-content-type"], query["versionId"]) == (["text/plain"], ["1"])
 
 
 def test_a_url_of_a_custom_domain(storage):
     about = {"custom_domain": "cdn.example.com", "location": "in/", "url_protocol": "http:"}
-    url = own(storage, **about).url("/a b//ü", {"response-content-type": "text/plain"})
+    url = location.alike(storage, **about).url("/a b//ü", {"response-content-type": "text/plain"})
     assert url == "http://cdn.example.com/in//a%20b//%C3%BC?response-content-type=text%2Fplain"
 
 
@@ -276,10 +272,12 @@ def test_a_url_of_cloudfront_is_signed(storage):
         (about, ["Expires", "Signature", "Key-Pair-Id"]),
         (about | {"querystring_auth": False}, []),
     ]:
-        url = own(storage, **options).url("a", expire=60)
-        assert url.startswith("https://cdn.example.com/a")
+        url = location.alike(storage, **options).url("a", expire=60)
+        assert url.startswith(f"https://cdn.example.com/{storage.location}a")
         assert list(parse_qs(urlsplit(url).query)) == names
-    end = int(parse_qs(urlsplit(own(storage, **about).url("a", expire=60)).query)["Expires"][0])
+    end = int(
+        parse_qs(urlsplit(location.alike(storage, **about).url("a", expire=60)).query)["Expires"][0]
+    )
     assert abs(end - datetime.now(UTC).timestamp() - 60) < 10
 
 

@@ -16,6 +16,7 @@ from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
 from files.storage.probe.promises import NotAskedError
 from project import aws
+from tests import location
 from tests.processes import ROOT, manage
 from tests.test_readme import README
 
@@ -24,7 +25,7 @@ LINES = {"ok": True, "-": None, "note": False, "FAILS": False}
 
 def left(storage):
     """Return the keys of objects and uploads that are there."""
-    uploads = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    uploads = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
     keys = [key for key, stat in storage.list()]
     return keys + [upload["Key"] for upload in uploads.get("Uploads", ())]
 
@@ -92,7 +93,7 @@ def test_ctrl_c_leaves_nothing(storage):
 
 
 @pytest.fixture
-def versioned(storage):
+def versioned(own_services, storage):
     """Return a storage on a bucket that keeps versions."""
     client, bucket = storage.client, {"Bucket": f"{storage.bucket_name}-versions"}
     place = {"LocationConstraint": client.meta.region_name}
@@ -125,7 +126,7 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 
 
 @pytest.fixture
-def limited(storage):
+def limited(own_services, storage):
     """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
     iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
     iam.create_user(**user)

@@ -5,9 +5,8 @@ import re
 import pytest
 import urllib3
 
-from files.storage import ObjectStorage
 from files.storage.probe import PROMISES, probe
-from tests import s3_servers
+from tests import location, s3_servers
 from tests.test_readme import README
 
 # What is the bucket's or the machine's, and not the server's.
@@ -88,7 +87,7 @@ def test_another_server_keeps_what_it_is_trusted_for(storage, name):
         pytest.skip(obstacle)
     with s3_servers.SERVERS[name]() as environ:
         place = {"endpoint_url": environ["AWS_ENDPOINT_URL_S3"]}
-        found = broken(ObjectStorage(bucket_name=storage.bucket_name, **place))
+        found = broken(location.alike(storage, **place))
     assert set(found) == BROKEN[name], found
 
 

@@ -19,7 +19,7 @@ NOTHING = {name: None for name in os.environ if name.startswith("APP_")}
 
 
 @pytest.fixture
-def secret():
+def secret(own_services):
     """Make a secret; delete it afterwards."""
     client = aws.session().create_client("secretsmanager")
     made = []
@@ -60,7 +60,7 @@ def gives_up(variable, environ):
     return url, line, seconds
 
 
-def test_the_settings_of_this_run_come_from_the_secret():
+def test_the_settings_of_this_run_come_from_the_secret(own_services):
     client = aws.session().create_client("secretsmanager")
     stored = client.get_secret_value(SecretId=os.environ["APP_DB_SECRET"])["SecretString"]
     assert settings.DATABASES["default"]["PASSWORD"] == json.loads(stored)["password"]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from files.models import File
 from files.operations import changes
 from files.uploads import json_views, steps
+from tests import location
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +61,7 @@ def send(client, plan, data=DATA):
 
 
 def open_uploads(storage):
-    found = storage.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
     return [upload["Key"] for upload in found.get("Uploads", ())]
 
 

@@ -33,7 +33,7 @@ PAGED = ["\x01", "%41", "a b", "a+b", "c-d", "c/d", "e", "é", "\uff5e", "\U0001
 @promise("exact keys", "each key is an object of its own, byte for byte")
 def exact_keys(ground: Ground) -> Iterator[str]:
     found = defaultdict(list)
-    for label, odd, twin in _odd_keys(ground.folder):
+    for label, odd, twin in _odd_keys(ground.folder, ground.place(ground.folder)["Key"]):
         if verdict := _judge(ground, odd, twin):
             found[verdict].append(label)
     if _is_bucket(ground):
@@ -42,11 +42,11 @@ def exact_keys(ground: Ground) -> Iterator[str]:
         yield f"{', '.join(labels)}: {verdict}"
 
 
-def _odd_keys(folder: str) -> Iterator[tuple[str, str, str]]:
+def _odd_keys(folder: str, full_folder: str) -> Iterator[tuple[str, str, str]]:
     for number, (label, (odd, twin)) in enumerate(ODD.items()):
         yield label, f"{folder}{number}/{odd}", f"{folder}{number}/{twin}"
     yield "a leading slash", f"/{folder}w", f"{folder}w"
-    longest = (folder + "x" * MAX_KEY_LENGTH)[:MAX_KEY_LENGTH]
+    longest = folder + "x" * (MAX_KEY_LENGTH - len(full_folder.encode()))
     yield "1,024 bytes", longest, longest[:-1]
 
 

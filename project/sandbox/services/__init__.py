@@ -4,16 +4,19 @@ Whoever uses them sees the environment variables that point at them and nothing 
 runs on them starts as in production, SecretsManager included.
 """
 
+from project.sandbox.services import environment
 from project.sandbox.services.lifetime import users
 from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
-from project.sandbox.services.runner import KINDS, Kind, running, stop_kept
+from project.sandbox.services.runner import KINDS, THROW_AWAY, Kind, running, stop_kept
 from project.sandbox.services.variables import clean_environ, make_bucket
 
 __all__ = [
     "KINDS",
+    "THROW_AWAY",
     "Kind",
     "ServicesError",
     "clean_environ",
+    "environment",
     "free_port",
     "make_bucket",
     "patiently",

@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from project.sandbox.services import containers, embedded, lifetime, radosgw
+from project.sandbox.services import containers, embedded, environment, lifetime, radosgw
 from project.sandbox.services.processes import ServicesError, package_folder
 from project.sandbox.services.variables import clean_environ, prepare
 
-Kind = Literal["auto", "containers", "embedded", "radosgw"]
+Kind = Literal["auto", "containers", "embedded", "radosgw", "environment"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+THROW_AWAY = KINDS[:-1]  # those that are started here
 
-_KINDS = {"containers": containers, "embedded": embedded, "radosgw": radosgw}
+_KINDS = {
+    "containers": containers,
+    "embedded": embedded,
+    "radosgw": radosgw,
+    "environment": environment,
+}
 _AUTO = ("containers", "embedded")
 _PROJECT = str(Path(__file__).resolve().parents[3])
 _STOP = "kept until `manage.py sandbox --stop`"
@@ -35,6 +41,8 @@ def running(
     still: then these are for this one alone. Raises ServicesError.
     """
     package_folder("psutil")
+    if reuse and kind == "environment":
+        raise ServicesError("--services=environment starts nothing to reuse: leave one out.")
     _sweep()
     with ExitStack() as stack:
         variables = _take_kept(kind, stack, say) if reuse else None
@@ -107,7 +115,7 @@ def _answer(variables: dict[str, str]) -> bool:
 
 def _choose(kind: Kind) -> tuple[str, str]:
     """Return which kind is taken, and why."""
-    if kind in ("embedded", "radosgw"):
+    if kind not in ("auto", "containers"):
         return kind, "asked for"
     obstacle = containers.obstacle()
     if obstacle is None:
@@ -138,6 +146,8 @@ def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
 
 
 def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, str]:
+    if kind == "environment":
+        return environment.start(ends, path)
     try:
         return prepare(*_KINDS[kind].start(ends, path, keep))
     except subprocess.CalledProcessError as error:
@@ -156,4 +166,9 @@ def _sweep() -> None:
 def _end(path: Path, kind: str) -> None:
     if kind == "containers" and not containers.remove(path):
         return  # Docker does not answer: the next one may
+    if kind == "environment":
+        try:
+            environment.remove(path)
+        except ServicesError:
+            return  # the environment names another place now, or does not answer
     lifetime.end(path)

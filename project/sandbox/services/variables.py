@@ -47,7 +47,7 @@ def clean_environ() -> dict[str, str]:
 
 def prepare(postgres: Postgres, endpoints: dict[str, str]) -> dict[str, str]:
     """Make the secret and the bucket; return the variables."""
-    variables = _aws_variables(endpoints) | _app_variables(postgres)
+    variables = _aws_variables(endpoints) | _app_variables(postgres) | site_variables()
     make_bucket(_client("s3", variables), variables["APP_BUCKET_NAME"])
     _client("secretsmanager", variables).create_secret(
         Name=variables["APP_DB_SECRET"], SecretString=json.dumps({"password": postgres.password})
@@ -76,9 +76,16 @@ def _app_variables(postgres: Postgres) -> dict[str, str]:
         "APP_DB_HOST": postgres.host,
         "APP_DB_PORT": str(postgres.port),
         "APP_DB_SECRET": "files/database",
+    }
+
+
+def site_variables() -> dict[str, str]:
+    """Return the variables of a site for this machine alone."""
+    return {
         "APP_SECRET_KEY": secrets.token_urlsafe(50),
         "APP_DEBUG": "true",
         "APP_ALLOWED_HOSTS": "localhost 127.0.0.1 [::1]",
+        "PGAPPNAME": f"files-{secrets.token_hex(8)}",  # by which its connections are known
     }
 
 

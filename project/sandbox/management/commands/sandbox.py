@@ -43,7 +43,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--services",
-            choices=services.KINDS,
+            choices=services.THROW_AWAY,
             default="auto",
             help="containers need Docker, embedded ones nothing, radosgw its packages of Debian;"
             " auto takes containers where they work, and otherwise embedded ones",

@@ -1,0 +1,133 @@
+"""`--services=environment`: a place of our own in a bucket and a database that others use."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from django.db import connection
+
+from project.sandbox import services
+from tests.operations import execute, objects, state
+from tests.processes import ROOT, manage
+
+NAME = "files-tests-0123456789abcdef"
+SCHEMA = NAME.replace("-", "_")
+
+
+@pytest.fixture
+def theirs(transactional_db, make_file, storage, monkeypatch):
+    """Let the environment name a bucket and a database with a file; find that intact."""
+    monkeypatch.setenv("APP_DB_NAME", connection.settings_dict["NAME"])
+    make_file("a.txt", b"theirs")
+    before = state()
+    yield
+    assert (state(), objects(storage)) == (before, {"a.txt": b"theirs"})
+    assert schemas() == []
+
+
+def schemas():
+    with connection.cursor() as cursor:
+        cursor.execute("select nspname from pg_namespace where nspname ^@ 'files_tests_'")
+        return [name for (name,) in cursor.fetchall()]
+
+
+def pytest_in_environment(*arguments):
+    outer = [name for name in os.environ if name.startswith("PYTEST_")]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--services=environment", *arguments],
+        env={name: os.environ[name] for name in os.environ if name not in outer},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_touches_nothing_but_its_own_place(theirs, workers):
+    done = pytest_in_environment("-n", str(workers), "tests/test_guide.py", "tests/test_models.py")
+    assert re.search(r"\n\d+ passed in ", done.stdout), done.stdout + done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_place_has_objects_and_versions_and_uploads_while_it_is_used(theirs, storage):
+    with services.running("environment") as environ:
+        manage("load_samples", "--migrate", environ=environ)
+        inside = environ["APP_BUCKET_LOCATION"].removeprefix(storage.location)
+        found = [key for key, _ in storage.list(inside)]
+        storage.begin_upload(f"{inside}left", "text/plain", "mark")
+        assert len(found) > 1
+        assert len(schemas()) == 1
+    assert storage.open_uploads(f"{inside}left") == []
+
+
+KILLED = """
+import os, signal, subprocess, sys
+from project.sandbox import services
+with services.running("environment") as environ:
+    subprocess.run([sys.executable, "manage.py", "load_samples", "--migrate"], env=environ)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_place_of_a_run_that_was_killed_is_removed_by_the_next(
+    theirs, storage, tmp_path, monkeypatch
+):
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environ, cwd=ROOT, timeout=60)
+    assert (killed.returncode, len(schemas())) == (-signal.SIGKILL, 1)
+    (place,) = schemas()
+    assert len(objects(storage)) > 1
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("APP_BUCKET_NAME", "another")
+        services.stop_kept()
+    assert schemas() == [place]
+    with services.running("environment"):
+        assert place not in schemas()
+        assert list(objects(storage)) == ["a.txt"]
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Let the next place have a name that is known."""
+    monkeypatch.setattr(services.environment.secrets, "token_hex", lambda _: NAME[-16:])
+
+
+def test_a_prefix_with_an_object_is_refused(theirs, named, storage, put):
+    put(f"{NAME}/b.txt", b"theirs")
+    with pytest.raises(services.ServicesError, match=f"something below {NAME}/ in the bucket"):
+        services.running("environment").__enter__()
+    assert objects(storage) == {"a.txt": b"theirs", f"{NAME}/b.txt": b"theirs"}
+    storage.delete(f"{NAME}/b.txt")
+
+
+def test_a_schema_that_is_there_is_refused(theirs, named):
+    execute(f"create schema {SCHEMA} create table theirs ()")
+    with pytest.raises(services.ServicesError, match=f'schema "{SCHEMA}" already exists'):
+        services.running("environment").__enter__()
+    execute(f"drop table {SCHEMA}.theirs; drop schema {SCHEMA}")
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "told"),
+    [
+        ({}, [], "There is no database and no bucket to work on: set APP_BUCKET_NAME"),
+        ({"APP_BUCKET_NAME": "files"}, [], "Set APP_DB_HOST, APP_DB_NAME, APP_DB_SECRET"),
+        ({}, ["--reuse-services"], "--services=environment starts nothing to reuse"),
+    ],
+)
+def test_an_environment_that_does_not_do_is_told_in_a_line(monkeypatch, environ, arguments, told):
+    for name in [name for name in os.environ if name.startswith("APP_")]:
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    done = pytest_in_environment(*arguments)
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"ERROR: {told}")
+    assert len(done.stderr.splitlines()) <= 2
