@@ -1,6 +1,7 @@
 """Credentials that come from STS and SSO, each in a process that really starts with them."""
 
 import json
+import os
 import sys
 import threading
 from base64 import urlsafe_b64encode
@@ -206,7 +207,8 @@ def test_a_role_of_a_profile_reads(make_file, role, without_keys, tmp_path):
         f"[profile reader]\nrole_arn = {role}\nsource_profile = person\n"
     )
     (tmp_path / "credentials").write_text(
-        "[person]\naws_access_key_id = sandbox\naws_secret_access_key = sandbox\n"
+        f"[person]\naws_access_key_id = {os.environ['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {os.environ['AWS_SECRET_ACCESS_KEY']}\n"
     )
     reads(make_file(), without_keys | {"AWS_PROFILE": "reader"})
 
