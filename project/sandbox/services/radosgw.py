@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -71,17 +72,19 @@ public_addrv = v2:127.0.0.1:{monitor_port}
 
 
 def describe() -> str:
-    """Return what is started, with versions."""
-    return f"{embedded.describe()}, radosgw"
-
-
-def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
-    """Start all in the folder; return the database and the endpoints. Raises ServicesError."""
+    """Return what is started, with versions. Raises ServicesError where it is not installed."""
     if any(shutil.which(program) is None for program in _PROGRAMS):
         raise ServicesError(
             "radosgw is not installed: `apt-get install --no-install-recommends radosgw ceph-mon"
             " ceph-osd` installs it."
         )
+    command = ["radosgw", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"{embedded.describe()}, radosgw {found.stdout.split()[2]}"
+
+
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
+    """Start all in the folder; return the database and the endpoints."""
     postgres, endpoints = embedded.start(stack, folder, keep)
     endpoint = _start_radosgw(stack, folder / "radosgw", keep, endpoints)
     return postgres, endpoints | {"AWS_ENDPOINT_URL_S3": endpoint}
