@@ -1,5 +1,6 @@
 """What is said where Docker is not there, refuses, hangs, or has no image."""
 
+import gc
 import json
 import os
 import socket
@@ -9,8 +10,14 @@ import pytest
 
 from project.sandbox.services import containers, free_port
 
-# docker-py leaves the socket of a connection that failed to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Close here what docker-py leaves of connections that failed, where it may be warned of."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

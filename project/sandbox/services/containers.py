@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +47,10 @@ def obstacle() -> str | None:
         if "Permission denied" in str(error):
             return f"Docker refuses this user{at}, who can join the group docker"
         return f"Docker does not answer{at}"
-    for image, remedy in _images().items():
-        if not _pull(client, image):
-            return f"Docker answers, but cannot pull {image}; {remedy}"
+    with closing(client):
+        for image, remedy in _images().items():
+            if not _pull(client, image):
+                return f"Docker answers, but cannot pull {image}; {remedy}"
     return None
 
 
@@ -154,6 +155,7 @@ def remove(folder: Path) -> bool:
         client = _docker()
     except OSError:
         return False
-    for container in client.containers.list(all=True, filters={"label": f"{_LABEL}={folder}"}):
-        container.remove(force=True, v=True)
+    with closing(client):
+        for container in client.containers.list(all=True, filters={"label": f"{_LABEL}={folder}"}):
+            container.remove(force=True, v=True)
     return True
