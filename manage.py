@@ -11,7 +11,8 @@ def main() -> None:
     gc.disable()  # until the command is loaded: see CommandLine.fetch_command
     if sys.argv[1:2] == ["sandbox"]:  # which needs nothing, and touches nothing that is configured
         for name in [name for name in os.environ if name.startswith("APP_")]:
-            del os.environ[name]
+            if not name.startswith("APP_TEST_"):  # the images of the services
+                del os.environ[name]
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
     from django.conf import settings

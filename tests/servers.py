@@ -1,6 +1,5 @@
 """Servers that a test starts, and that are gone after it."""
 
-import json
 import os
 import signal
 import sys
@@ -41,19 +40,26 @@ def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
-    """Serve one answer that the real service gives only with accounts and policies."""
+def answering() -> Iterator[Callable[..., str]]:
+    """Serve what a real server says only with accounts and policies, or does not say here.
+
+    `url = answering(lambda path, headers, body: (403, {"x-amzn-ErrorType": "Denied"}, b"{}"))`
+    """
     servers = []
 
-    def start(status: int, answer: dict[str, str]) -> str:
+    def answering(answer: Callable[..., tuple[int, dict[str, str], bytes]]) -> str:
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.dumps(answer).encode()
+            def do_GET(self) -> None:
+                length = int(self.headers["Content-Length"] or 0)
+                status, headers, body = answer(self.path, self.headers, self.rfile.read(length))
                 self.send_response(status)
-                self.send_header("Content-Type", "application/x-amz-json-1.1")
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -63,7 +69,7 @@ def fake_secretsmanager() -> Iterator[Callable[[int, dict[str, str]], str]]:
         threading.Thread(target=server.serve_forever).start()
         return f"http://127.0.0.1:{server.server_port}"
 
-    yield start
+    yield answering
     for server in servers:
         server.shutdown()
         server.server_close()

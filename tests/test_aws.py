@@ -1,12 +1,11 @@
 """Credentials that come from STS and SSO, each in a process that really starts with them."""
 
 import json
+import os
 import sys
-import threading
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.session
 import pytest
@@ -106,38 +105,6 @@ def web_identity(without_keys, role, tmp_path):
 
 
 @pytest.fixture
-def answering():
-    """Serve what a function of the request's headers and body returns: status, type, body."""
-    servers = []
-
-    def answering(answer):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                length = int(self.headers["Content-Length"] or 0)
-                status, error, body = answer(self.headers, self.rfile.read(length))
-                self.send_response(status)
-                self.send_header("x-amzn-ErrorType", error)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *arguments):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield answering
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
 def sso(tmp_path, without_keys, answering):
     """Serve SSO, which knows the tokens "good" and, once it has given it, "renewed"."""
     tokens = {"good"}
@@ -149,13 +116,13 @@ def sso(tmp_path, without_keys, answering):
         "expiration": given["Expiration"].timestamp() * 1000,
     }
 
-    def answer(headers, body):
+    def answer(path, headers, body):
         if body and json.loads(body)["refreshToken"] == "refresh":  # CreateToken of SSO OIDC
             tokens.add("renewed")
-            return 200, "", b'{"accessToken": "renewed", "expiresIn": 3600}'
+            return 200, {}, b'{"accessToken": "renewed", "expiresIn": 3600}'
         if headers["x-amz-sso_bearer_token"] in tokens:  # GetRoleCredentials of SSO
-            return 200, "", json.dumps({"roleCredentials": keys}).encode()
-        return 401, "UnauthorizedException", b"{}"
+            return 200, {}, json.dumps({"roleCredentials": keys}).encode()
+        return 401, {"x-amzn-ErrorType": "UnauthorizedException"}, b"{}"
 
     (tmp_path / "config").write_text(SSO_PROFILES)
     url = answering(answer)
@@ -206,7 +173,8 @@ def test_a_role_of_a_profile_reads(make_file, role, without_keys, tmp_path):
         f"[profile reader]\nrole_arn = {role}\nsource_profile = person\n"
     )
     (tmp_path / "credentials").write_text(
-        "[person]\naws_access_key_id = sandbox\naws_secret_access_key = sandbox\n"
+        f"[person]\naws_access_key_id = {os.environ['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {os.environ['AWS_SECRET_ACCESS_KEY']}\n"
     )
     reads(make_file(), without_keys | {"AWS_PROFILE": "reader"})
 
@@ -248,7 +216,7 @@ def test_an_sso_session_that_is_over_is_one_sentence(sso, tmp_path, profile, nam
 )
 def test_a_role_that_is_refused_is_one_sentence(web_identity, answering, code, advice):
     error = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
-    url = answering(lambda headers, body: (403, "", error.encode()))
+    url = answering(lambda *request: (403, {}, error.encode()))
     assert explained(web_identity | {"AWS_ENDPOINT_URL_STS": url}) == (
         f"AWS gives no credentials, AssumeRoleWithWebIdentity says {code}; {advice}."
     )

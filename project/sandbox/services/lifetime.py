@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "APP_SERVICES"  # names the folder to whatever runs on the services
 
+_OWNER = "APP_SERVICES_OWNER"  # tells a service by whom it was started: process id and start
 _PREFIX = "files-services-"
 _RECORD = "services.json"
 _PATIENCE = 10  # seconds that a process gets to end by itself
@@ -59,8 +60,18 @@ def lock(folder: Path) -> IO[bytes] | None:
     return file
 
 
+def owned(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a service of this process."""
+    import psutil
+
+    owner = psutil.Process()
+    return {**environ, _OWNER: f"{owner.pid} {owner.create_time()}"}
+
+
 def stale() -> Iterator[tuple[Path, str]]:
     """Yield folder and kind of the services whose owner has ended without ending them."""
+    for folder in set(_removed()):
+        yield folder, ""
     for folder in _ours():
         found = _read(folder)
         if found and "kept" not in found and not _is_alive(found["pid"], found["started"]):
@@ -116,6 +127,20 @@ def _ours() -> Iterator[Path]:
         with suppress(OSError):
             if not folder.is_symlink() and folder.lstat().st_uid == os.geteuid():
                 yield folder
+
+
+def _removed() -> Iterator[Path]:
+    """Yield folders that are gone, while what ran in them still does without its owner."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            place = Path(process.cwd())
+            found = [path for path in (place, *place.parents) if path.name.startswith(_PREFIX)]
+            if found and not found[0].exists() and (owner := process.environ().get(_OWNER)):
+                pid, started = owner.split()
+                if not _is_alive(int(pid), float(started)):
+                    yield found[0]
 
 
 def _age(folder: Path) -> float:

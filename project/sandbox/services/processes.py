@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
+
+from project.sandbox.services import lifetime
 
 Result = TypeVar("Result")
 
@@ -76,6 +78,7 @@ def start_server(
     end: signal.Signals,
     *,
     keep: bool = False,
+    env: Mapping[str, str] = os.environ,
     **options: Any,
 ) -> None:
     """Start a server, which the signal ends when the stack is closed, unless it is to be kept."""
@@ -85,6 +88,7 @@ def start_server(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C ends what uses the services first
+        env=lifetime.owned(env),
         **options,
     )
     if keep:

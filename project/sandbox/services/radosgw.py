@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from project.sandbox.services.processes import (
     run_program,
     start_server,
 )
-from project.sandbox.services.variables import CREDENTIALS, Postgres
+from project.sandbox.services.variables import Postgres
 
 _PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
 
@@ -71,24 +72,26 @@ public_addrv = v2:127.0.0.1:{monitor_port}
 
 
 def describe() -> str:
-    """Return what is started, with versions."""
-    return f"{embedded.describe()}, radosgw"
-
-
-def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
-    """Start all in the folder; return the database and the endpoints. Raises ServicesError."""
+    """Return what is started, with versions. Raises ServicesError where it is not installed."""
     if any(shutil.which(program) is None for program in _PROGRAMS):
         raise ServicesError(
             "radosgw is not installed: `apt-get install --no-install-recommends radosgw ceph-mon"
             " ceph-osd` installs it."
         )
+    command = ["radosgw", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"{embedded.describe()}, radosgw {found.stdout.split()[2]}"
+
+
+def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[str, str]]:
+    """Start all in the folder; return the database and the endpoints."""
     postgres, endpoints = embedded.start(stack, folder, keep)
-    endpoint = _start_radosgw(stack, folder / "radosgw", keep)
+    endpoint = _start_radosgw(stack, folder / "radosgw", keep, endpoints)
     return postgres, endpoints | {"AWS_ENDPOINT_URL_S3": endpoint}
 
 
-def _start_radosgw(stack: ExitStack, folder: Path, keep: bool) -> str:
-    """Start monitor, store and radosgw, and make the user with our keys; return the endpoint."""
+def _start_radosgw(stack: ExitStack, folder: Path, keep: bool, user: dict[str, str]) -> str:
+    """Start monitor, store and radosgw, and make the user of IAM here too; return the endpoint."""
     port = free_port()
     _configure(folder, port)
 
@@ -107,8 +110,8 @@ def _start_radosgw(stack: ExitStack, folder: Path, keep: bool) -> str:
     serve("ceph-osd", "-i", "0")
     run(
         *("radosgw-admin", "user", "create", "--uid=files", "--display-name=files"),
-        f"--access-key={CREDENTIALS['AWS_ACCESS_KEY_ID']}",
-        f"--secret={CREDENTIALS['AWS_SECRET_ACCESS_KEY']}",
+        f"--access-key={user['AWS_ACCESS_KEY_ID']}",
+        f"--secret={user['AWS_SECRET_ACCESS_KEY']}",
     )
     for place, *data in (("zonegroup",), ("zone", "--data-pool=default.rgw.buckets.data")):
         run(

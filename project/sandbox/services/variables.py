@@ -16,7 +16,13 @@ _CORS: Any = {
     "CORSRules": [{"AllowedMethods": ["PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
 }
 
+# The account's own, whose secret MiniStack takes for right whatever it is.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
+
+_ALL_ALLOWED = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
 
 # Characters that a URL, a shell, SQL or an .ini file would trip over.
 _ODD = " '\"\\%@:/ü"
@@ -42,6 +48,18 @@ def clean_environ() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("APP_", "AWS_", "PG"))
+    }
+
+
+def make_user(endpoints: dict[str, str]) -> dict[str, str]:
+    """Make a user of IAM who may do everything, and whose secret is checked; return its key."""
+    iam = _client("iam", _aws_variables(endpoints))
+    patiently(lambda: iam.create_user(UserName="files"))
+    iam.put_user_policy(UserName="files", PolicyName="all", PolicyDocument=json.dumps(_ALL_ALLOWED))
+    key = iam.create_access_key(UserName="files")["AccessKey"]
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
     }
 
 

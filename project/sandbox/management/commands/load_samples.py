@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from files.models import File
 from project.sandbox.samples import samples
@@ -23,5 +23,13 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=max(0, verbosity - 1))
         for key, data in samples():
             if not File.objects.filter(object_key=key).exists():
-                file = File.objects.create(object_key=ContentFile(data, name=key))
-                self.stdout.write(f"{file.pk}  {file}")
+                self.stdout.write(_store(key, data))
+
+
+def _store(key: str, data: bytes) -> str:
+    """Store the sample; return its line."""
+    try:
+        file = File.objects.create(object_key=ContentFile(data, name=key))
+    except OSError as error:
+        raise CommandError(f"{key}: {error.strerror or error}.") from error
+    return f"{file.pk}  {file}"
