@@ -104,7 +104,8 @@ def named(monkeypatch):
 
 def test_a_prefix_with_an_object_is_refused(theirs, named, storage, put):
     put(f"{NAME}/b.txt", b"theirs")
-    with pytest.raises(services.ServicesError, match=f"something below {storage.location}{NAME}/ in"):
+    told = f"something below {storage.location}{NAME}/ in"
+    with pytest.raises(services.ServicesError, match=told):
         services.running("environment").__enter__()
     assert objects(storage) == {"a.txt": b"theirs", f"{NAME}/b.txt": b"theirs"}
     storage.delete(f"{NAME}/b.txt")
