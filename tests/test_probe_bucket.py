@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage import ObjectStorage, S3Error, S3UnavailableError, bucket, client
 from files.storage.bucket import Bucket
 from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
@@ -126,24 +128,27 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 
 
 @pytest.fixture
-def limited(own_services, storage):
-    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
+def limited(own_services, storage, capsys):
+    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it.
+
+    It returns the status, what is printed, and the sentence of the error.
+    """
     iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
     iam.create_user(**user)
     key = iam.create_access_key(**user)["AccessKey"]
-    environ = {
-        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
-    }
 
     def limited(*actions):
-        allowed = ["secretsmanager:GetSecretValue", *actions]
-        statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
-        return manage("probe_bucket", "--json", environ=environ)
+        with acting_as(key):
+            try:
+                call_command("probe_bucket", "--json")
+            except CommandError as error:
+                return error.returncode, capsys.readouterr().out, str(error)
+        return 0, capsys.readouterr().out, ""
 
-    is_judged = limited().returncode == 2
+    is_judged = limited("s3:GetBucketCORS")[0] == 2
     if is_judged:
         yield limited
     iam.delete_user_policy(PolicyName="some", **user)
@@ -153,24 +158,36 @@ def limited(own_services, storage):
         pytest.skip("the services of the run judge no policies")
 
 
+@contextmanager
+def acting_as(key):
+    """Let this process ask AWS with this key, as one that was started with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        for module, name in ((aws, "session"), (client, "_client"), (bucket, "_bucket")):
+            patch.setattr(module, name, cache(getattr(module, name).__wrapped__))
+        yield
+
+
 ACTIONS = [*ON_OBJECTS, *ON_BUCKET]
 
 
 @pytest.mark.parametrize("missing", [[], *([action] for action in ACTIONS)])
-def test_permissions_that_are_missing_are_named(limited, storage, missing):
-    found = limited(*(action for action in ACTIONS if action not in missing))
-    assert found.stderr.count(b"\n") <= 1  # nothing that stays is told
-    permissions = json.loads(found.stdout)["promises"]["permissions"]
+def test_permissions_that_are_missing_are_named(limited, storage, caplog, missing):
+    caplog.clear()
+    status, output, _ = limited(*(action for action in ACTIONS if action not in missing))
+    assert caplog.messages == []  # nothing that stays is told
+    permissions = json.loads(output)["promises"]["permissions"]
     text = f"allow {', '.join(missing)} to the role of this process"
     kept = (True, "the role has those that README names")
     assert (permissions["kept"], permissions["detail"]) == ((False, text) if missing else kept)
-    assert (found.returncode, left(storage)) == (int(bool(missing)), [])
+    assert (status, left(storage)) == (int(bool(missing)), [])
 
 
 def test_a_role_that_may_do_nothing_is_2(limited):
-    found = limited("s3:GetBucketCORS")
-    assert (found.returncode, found.stdout) == (2, b"")
-    assert b"S3 refuses DeleteObject (AccessDenied)" in found.stderr
+    status, output, error = limited("s3:GetBucketCORS")
+    assert (status, output) == (2, "")
+    assert "S3 refuses DeleteObject (AccessDenied)" in error
 
 
 def test_readme_names_the_permissions_that_are_asked_for():
