@@ -34,15 +34,28 @@ def left(storage):
     return keys + [upload["Key"] for upload in uploads.get("Uploads", ())]
 
 
-def test_each_promise_is_one_line_and_nothing_is_left(storage, capsys):
-    with pytest.raises(CommandError) as raised:
-        call_command("probe_bucket")
-    lines = capsys.readouterr().out.splitlines()
+@pytest.fixture
+def run(capsys):
+    """Return what runs probe_bucket here and returns its status, lines and sentence of error."""
+
+    def run(*arguments):
+        try:
+            call_command("probe_bucket", *arguments)
+        except CommandError as error:
+            return error.returncode, capsys.readouterr().out, str(error)
+        return 0, capsys.readouterr().out, ""
+
+    return run
+
+
+def test_each_promise_is_one_line_and_nothing_is_left(storage, run):
+    status, output, error = run()
+    lines = output.splitlines()
     assert [line[6:].split("  ")[0] for line in lines] == list(PROMISES)
     assert {line.split()[0] for line in lines} <= set(LINES)
     failing = [line[6:].split("  ")[0] for line in lines if line.startswith("FAILS")]
     text = f"This S3 breaks what the project needs: {', '.join(failing)}."
-    assert (str(raised.value), raised.value.returncode) == (text, 1)
+    assert (status, error) == ((1, text) if failing else (0, ""))
     assert left(storage) == []
 
 
@@ -140,12 +153,10 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 
 
 @pytest.fixture
-def limited(own_services, storage, capsys):
-    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it.
-
-    It returns the status, what is printed, and the sentence of the error.
-    """
-    iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
+def limited(own_services, storage, run):
+    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
+    iam = aws.session().create_client("iam")
+    user = {"UserName": f"{storage.bucket_name}-limited"}  # beside that of the run
     iam.create_user(**user)
     key = iam.create_access_key(**user)["AccessKey"]
 
@@ -154,11 +165,7 @@ def limited(own_services, storage, capsys):
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
         with acting_as(key):
-            try:
-                call_command("probe_bucket", "--json")
-            except CommandError as error:
-                return error.returncode, capsys.readouterr().out, str(error)
-        return 0, capsys.readouterr().out, ""
+            return run("--json")
 
     is_judged = limited("s3:GetBucketCORS")[0] == 2
     if is_judged:
