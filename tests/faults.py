@@ -18,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from project import aws
 
 STALL = 2  # seconds
+PATIENCE = 10  # seconds that what stalls until a test goes on waits for it
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -33,12 +34,16 @@ class FaultProxy(ThreadingHTTPServer):
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(upstream).netloc
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.reset()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
+
+    def reset(self) -> None:
+        """Break nothing, and forget what was asked."""
         self.faults: list[tuple[str, int] | None] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.headers: dict[str, str] = {}  # sent in place of S3's own; empty to leave one out
         self.on_call: Callable[[], object] = lambda: None
-        self.host = f"127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away is part of the tests."""
@@ -136,17 +141,26 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("files.storage.bucket.READ_TIMEOUT", STALL / 4)
 
 
-@pytest.fixture
-def proxy(storage: Any, read_from: Callable[[str], None]) -> Iterator[FaultProxy]:
-    """A proxy before S3 that breaks what it is told: `proxy.faults = [("status", 503)]`."""
-    endpoint = storage.client.meta.endpoint_url
+@pytest.fixture(scope="session")
+def _proxy(_bucket: str) -> Iterator[FaultProxy]:
+    """Start the proxy once, so that servers which read from it can be shared by tests."""
+    from django.core.files.storage import default_storage
+
+    endpoint = default_storage.client.meta.endpoint_url
     if not endpoint.startswith("http://"):
         pytest.skip(f"nothing can stand between the tests and {endpoint}")
     proxy = FaultProxy(endpoint)
-    read_from(f"http://{proxy.host}")
     yield proxy
     proxy.shutdown()
     proxy.server_close()
+
+
+@pytest.fixture
+def proxy(_proxy: FaultProxy, read_from: Callable[[str], None]) -> FaultProxy:
+    """A proxy before S3 that breaks what it is told: `proxy.faults = [("status", 503)]`."""
+    _proxy.reset()
+    read_from(f"http://{_proxy.host}")
+    return _proxy
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,29 +15,50 @@ import pytest
 from project.sandbox import services
 from tests.processes import ROOT, wait_for
 
+SERVED = f"served {os.getpid()}"  # what PostgreSQL calls the sessions of the servers
 
-@pytest.fixture
-def serve(transactional_db: None) -> Iterator[Callable[..., str]]:
-    """Start the production server on the test database: `url = serve(APP_DELIVERY="redirect")`."""
+
+@pytest.fixture(scope="module")
+def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
+    """Start a server for each command and environment that the tests of a module ask for."""
     with ExitStack() as stack:
 
-        def serve(*command: str, **environ: str) -> str:
+        @cache
+        def start(*command: str, **environ: str) -> str:
             from django.db import connection
 
             port = services.free_port()
-            name = connection.settings_dict["NAME"]
+            own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": SERVED}
             default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
             services.start_server(
                 stack,
                 [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
                 signal.SIGQUIT,  # which waits for no connection that is kept
                 cwd=ROOT,
-                env=os.environ | {"APP_DB_NAME": name} | environ,
+                env=os.environ | own | environ,
             )
             wait_for(port)
             return f"http://127.0.0.1:{port}"
 
-        yield serve
+        yield start
+
+
+@pytest.fixture
+def serve(transactional_db: None, _start: Callable[..., str]) -> Iterator[Callable[..., str]]:
+    """The production server on the test database: `url = serve(APP_DELIVERY="redirect")`.
+
+    The tests of a module share it; what it keeps of connections to the database ends with a test.
+    A request to it counts as one to S3, since it leaves this process by `http.client`.
+    """
+    from django.db import connection
+
+    yield _start
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = %s",
+            [SERVED],
+        )
 
 
 @pytest.fixture

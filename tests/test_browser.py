@@ -493,15 +493,15 @@ def test_progress_is_shown_while_it_goes(page, large):
 
 @pytest.fixture
 def slow_save():
-    """Let each file be saved a second later; return the event that it is about to be."""
-    begun = threading.Event()
+    """Let a file be saved only when it may; return the events that it is about to be, and may."""
+    begun, may = threading.Event(), threading.Event()
 
     def wait(**about):
         begun.set()
-        time.sleep(1)
+        may.wait(PATIENCE)
 
     pre_save.connect(wait, sender=File)
-    yield begun
+    yield begun, may
     pre_save.disconnect(wait, sender=File)
 
 
@@ -516,7 +516,10 @@ def test_nothing_goes_on_when_the_pages_are_closed(
         choose(page, large)
         choose(page, payload("slow.txt"))
         expect_held(page, held)
-        assert slow_save.wait(PATIENCE)
+        begun, may = slow_save
+        assert begun.wait(PATIENCE)
+        page.context.close()
+        may.set()
     assert keys() == objects(storage) == ["slow.txt"]
     assert parts(storage) == []
 

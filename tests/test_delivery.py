@@ -8,10 +8,12 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -41,7 +43,7 @@ from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
 from project import aws
 from project.sandbox import services
 from tests import location
-from tests.faults import STALL
+from tests.faults import PATIENCE
 from tests.isolation import other_sessions
 from tests.processes import ROOT, wait_for
 from tests.responses import closing
@@ -582,11 +584,14 @@ def test_both_kinds_of_server_send_the_first_byte_before_they_have_the_last(
     file = make_file("stalls", bytes(4 * 2**20))
     url = serve(*command, AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
     proxy.requests.clear()
-    proxy.faults[:] = [("stall", 2**20 + 10)]
+    read = threading.Event()
+    proxy.faults[:] = [("call", 2**20 + 10)]
+    proxy.on_call = lambda: read.wait(PATIENCE)
     url = f"{url}/files/{file.pk}/"
     answer = urllib3.request("GET", url, headers=cookie(viewer), preload_content=False)
     assert answer.read(2**20) == bytes(2**20)
     assert len(proxy.requests) == 1
+    read.set()
     assert answer.read() == bytes(3 * 2**20)
     assert len(proxy.requests) == 2
 
@@ -611,32 +616,40 @@ def test_asgi_keeps_no_connection_to_the_database(make_file, viewer, serve):
     assert len(other_sessions(at_most=2)) <= 2
 
 
-@pytest.fixture
-def nginx(serve, tmp_path):
-    """Start nginx with the project's configuration in front of the server; return its address."""
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """Return what starts nginx with the project's configuration, once for each server behind it."""
     if not shutil.which("nginx"):
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("nginx is not installed (Debian: nginx-light)")
     with ExitStack() as stack:
 
-        def nginx(**environ):
-            upstream = serve(**{"APP_DELIVERY": "accel"} | environ).removeprefix("http://")
-            port = services.free_port()
+        @cache
+        def front(upstream):
+            folder, port = tmp_path_factory.mktemp("nginx"), services.free_port()
             shipped = (ROOT / "nginx" / "files.conf").read_text("utf-8")
             shipped = shipped.replace("127.0.0.1:8000", upstream)
             shipped = shipped.replace("listen 80;", f"listen 127.0.0.1:{port};")
-            (tmp_path / "files.conf").write_text(shipped, "utf-8")
-            (tmp_path / "nginx.conf").write_text(
-                f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;"
-                f" events {{}} http {{ access_log off; include {tmp_path}/files.conf; }}"
+            (folder / "files.conf").write_text(shipped, "utf-8")
+            (folder / "nginx.conf").write_text(
+                f"daemon off; pid {folder}/pid; error_log {folder}/error.log;"
+                f" events {{}} http {{ access_log off; include {folder}/files.conf; }}"
             )
-            os.chmod(tmp_path, 0o755)
-            command = ["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+            os.chmod(folder, 0o755)
+            command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
             services.start_server(stack, command, signal.SIGTERM)
             wait_for(port)
             return f"http://127.0.0.1:{port}"
 
-        yield nginx
+        yield front
+
+
+@pytest.fixture
+def nginx(serve, front):
+    """Return what starts nginx in front of the server; it returns the address."""
+    return lambda **environ: front(
+        serve(**{"APP_DELIVERY": "accel"} | environ).removeprefix("http://")
+    )
 
 
 @pytest.mark.parametrize("key", ["/root/ü b.txt", "a//b", "a/../b", "a%2Fb?c#d"])
@@ -912,11 +925,13 @@ def test_a_browser_is_told_not_to_guess_the_type():
 
 @pytest.mark.usefixtures("impatient")
 def test_a_body_that_stalls_is_continued_in_time(large, proxy):
-    proxy.faults[:] = [("stall", 1000)]
-    start = time.monotonic()
+    read, waited = threading.Event(), []
+    proxy.faults[:] = [("call", 1000)]
+    proxy.on_call = lambda: waited.append(read.wait(PATIENCE))
     with large.open() as content:
         assert content.read() == LARGE
-    assert time.monotonic() - start < STALL
+    assert waited == []  # it stalls still
+    read.set()
 
 
 def test_boto3_waits_no_longer_than_we_do(storage):

@@ -15,13 +15,17 @@ from tests.processes import ROOT, wait_for
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
 
 
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("log") / "stderr"
+
+
 @pytest.fixture
-def production(serve, tmp_path):
+def production(serve, log):
     """Start the production server on a database without tables; return what gets a page.
 
     It returns the status, and what has come to stderr since.
     """
-    log = tmp_path / "stderr"
     capture = f"--capture-output --error-logfile={log} --access-logfile=/dev/null"
     url = serve(APP_DEBUG="false", APP_DB_NAME="postgres", GUNICORN_CMD_ARGS=capture)
 

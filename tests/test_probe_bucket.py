@@ -1,16 +1,20 @@
 """What `manage.py probe_bucket` finds out, prints and leaves behind."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage import ObjectStorage, S3Error, S3UnavailableError, bucket, client
 from files.storage.bucket import Bucket
 from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
@@ -30,15 +34,28 @@ def left(storage):
     return keys + [upload["Key"] for upload in uploads.get("Uploads", ())]
 
 
-def test_each_promise_is_one_line_and_nothing_is_left(storage, capsys):
-    with pytest.raises(CommandError) as raised:
-        call_command("probe_bucket")
-    lines = capsys.readouterr().out.splitlines()
+@pytest.fixture
+def run(capsys):
+    """Return what runs probe_bucket here and returns its status, lines and sentence of error."""
+
+    def run(*arguments):
+        try:
+            call_command("probe_bucket", *arguments)
+        except CommandError as error:
+            return error.returncode, capsys.readouterr().out, str(error)
+        return 0, capsys.readouterr().out, ""
+
+    return run
+
+
+def test_each_promise_is_one_line_and_nothing_is_left(storage, run):
+    status, output, error = run()
+    lines = output.splitlines()
     assert [line[6:].split("  ")[0] for line in lines] == list(PROMISES)
     assert {line.split()[0] for line in lines} <= set(LINES)
     failing = [line[6:].split("  ")[0] for line in lines if line.startswith("FAILS")]
     text = f"This S3 breaks what the project needs: {', '.join(failing)}."
-    assert (str(raised.value), raised.value.returncode) == (text, 1)
+    assert (status, error) == ((1, text) if failing else (0, ""))
     assert left(storage) == []
 
 
@@ -80,16 +97,26 @@ def test_a_bucket_that_cannot_be_asked_is_2_and_one_sentence(environ, text):
     assert text in found.stderr.decode()
 
 
-def test_ctrl_c_leaves_nothing(storage):
-    command = [sys.executable, str(ROOT / "manage.py"), "probe_bucket"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def test_ctrl_c_leaves_nothing(storage, full_pipe):
+    """The first line waits in a pipe that is full."""
+    command = [sys.executable, "-u", str(ROOT / "manage.py"), "probe_bucket"]
+    process = subprocess.Popen(command, stdout=full_pipe, cwd=ROOT)
     end = time.monotonic() + 30
-    while not left(storage) and time.monotonic() < end:
-        time.sleep(0.001)
+    while not left(storage):
+        assert time.monotonic() < end
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=30)[0]
-    assert (process.returncode, left(storage)) == (130, [])
-    assert len(output.splitlines()) < len(PROMISES)
+    assert (process.wait(30), left(storage)) == (130, [])
+
+
+@pytest.fixture
+def full_pipe():
+    """Return the end of a pipe to which nobody can write any more."""
+    reader, writer = os.pipe()
+    os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+    yield writer
+    os.close(reader)
+    os.close(writer)
 
 
 @pytest.fixture
@@ -126,24 +153,21 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 
 
 @pytest.fixture
-def limited(own_services, storage):
+def limited(own_services, storage, run):
     """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
-    iam, user = aws.session().create_client("iam"), {"UserName": storage.bucket_name}
+    iam = aws.session().create_client("iam")
+    user = {"UserName": f"{storage.bucket_name}-limited"}  # beside that of the run
     iam.create_user(**user)
     key = iam.create_access_key(**user)["AccessKey"]
-    environ = {
-        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
-    }
 
     def limited(*actions):
-        allowed = ["secretsmanager:GetSecretValue", *actions]
-        statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
-        return manage("probe_bucket", "--json", environ=environ)
+        with acting_as(key):
+            return run("--json")
 
-    is_judged = limited().returncode == 2
+    is_judged = limited("s3:GetBucketCORS")[0] == 2
     if is_judged:
         yield limited
     iam.delete_user_policy(PolicyName="some", **user)
@@ -153,24 +177,36 @@ def limited(own_services, storage):
         pytest.skip("the services of the run judge no policies")
 
 
+@contextmanager
+def acting_as(key):
+    """Let this process ask AWS with this key, as one that was started with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        for module, name in ((aws, "session"), (client, "_client"), (bucket, "_bucket")):
+            patch.setattr(module, name, cache(getattr(module, name).__wrapped__))
+        yield
+
+
 ACTIONS = [*ON_OBJECTS, *ON_BUCKET]
 
 
 @pytest.mark.parametrize("missing", [[], *([action] for action in ACTIONS)])
-def test_permissions_that_are_missing_are_named(limited, storage, missing):
-    found = limited(*(action for action in ACTIONS if action not in missing))
-    assert found.stderr.count(b"\n") <= 1  # nothing that stays is told
-    permissions = json.loads(found.stdout)["promises"]["permissions"]
+def test_permissions_that_are_missing_are_named(limited, storage, caplog, missing):
+    caplog.clear()
+    status, output, _ = limited(*(action for action in ACTIONS if action not in missing))
+    assert caplog.messages == []  # nothing that stays is told
+    permissions = json.loads(output)["promises"]["permissions"]
     text = f"allow {', '.join(missing)} to the role of this process"
     kept = (True, "the role has those that README names")
     assert (permissions["kept"], permissions["detail"]) == ((False, text) if missing else kept)
-    assert (found.returncode, left(storage)) == (int(bool(missing)), [])
+    assert (status, left(storage)) == (int(bool(missing)), [])
 
 
 def test_a_role_that_may_do_nothing_is_2(limited):
-    found = limited("s3:GetBucketCORS")
-    assert (found.returncode, found.stdout) == (2, b"")
-    assert b"S3 refuses DeleteObject (AccessDenied)" in found.stderr
+    status, output, error = limited("s3:GetBucketCORS")
+    assert (status, output) == (2, "")
+    assert "S3 refuses DeleteObject (AccessDenied)" in error
 
 
 def test_readme_names_the_permissions_that_are_asked_for():

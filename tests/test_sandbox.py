@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import urllib3
 from django.core.management import CommandError, call_command
@@ -166,11 +167,21 @@ def browse(url, login, password):
 def test_ended_while_it_starts_it_leaves_nothing():
     with sandbox("check") as process:
         assert process.stderr.readline().startswith(b"sandbox: embedded")
-        time.sleep(0.7)
+        wait_for_child(process, "initdb")
         process.terminate()
         rest = communicate(process)
     assert process.returncode == 143
     assert rest == (b"", b"")
+
+
+def wait_for_child(process, name):
+    """Return when the process, or a child of it, has started a program of this name."""
+    started = []
+    while name not in started:
+        assert process.poll() is None, started
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = [child.name() for child in psutil.Process(process.pid).children(True)]
+        time.sleep(0.01)
 
 
 def test_samples_that_s3_does_not_take_end_with_one_sentence(db, unreachable):
