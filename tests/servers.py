@@ -15,7 +15,10 @@ import pytest
 from project.sandbox import services
 from tests.processes import ROOT, wait_for
 
-SERVED = f"served {os.getpid()}"  # what PostgreSQL calls the sessions of the servers
+
+def _served() -> str:
+    """Return what PostgreSQL calls the sessions of the servers."""
+    return f"{os.environ['PGAPPNAME']}-served"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
             from django.db import connection
 
             port = services.free_port()
-            own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": SERVED}
+            own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": _served()}
             default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
             services.start_server(
                 stack,
@@ -57,7 +60,7 @@ def serve(transactional_db: None, _start: Callable[..., str]) -> Iterator[Callab
         cursor.execute(
             "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = %s",
-            [SERVED],
+            [_served()],
         )
 
 
