@@ -13,8 +13,9 @@ from django.db import connection
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from files import listing
+from files import listing, operations
 from files.models import File
+from tests.operations import elsewhere
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +208,17 @@ def test_what_takes_too_long_is_a_message(admin_client, monkeypatch):
     response = admin_client.get(LIST, {"q": "a"})
     message = f"Too many files match: these are some, in no order. {narrower}"
     assert (keys(response), messages(response)) == (["a"], [message])
+
+
+def test_counting_that_takes_too_long_is_a_message(admin_client, monkeypatch):
+    make("a/b")
+
+    def slow(files):
+        raise listing.TooSlowError
+
+    monkeypatch.setattr(listing, "usage", slow)
+    response = admin_client.get(LIST, {"folder": "a/", "usage": 1})
+    assert (keys(response), messages(response)) == (["a/b"], ["Counting took too long."])
 
 
 def test_a_search_that_walks_too_long_gathers_instead(admin_client, monkeypatch):
@@ -497,6 +509,22 @@ def test_several_go_to_the_trash_and_back(admin_client, make_file):
     response = act(admin_client, "restore", files[0], query="?state=trash")
     assert messages(response) == ["Restored 1 file."]
     assert keys(admin_client.get(LIST)) == ["a", "c"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "trash",
+    [
+        lambda client, file: do(client, file, "trash"),
+        lambda client, file: act(client, "trash", file),
+    ],
+)
+def test_a_file_that_somebody_else_changes_is_not_trashed(admin_client, make_file, trash):
+    file, found = make_file("a"), []
+    with operations.locked("a"):
+        elsewhere(lambda: found.extend(messages(trash(admin_client, file))))
+    text = "Another operation on the file is under way or has changed it: try again."
+    assert (found, File.objects.live().get()) == ([f"“a”: {text}"], file)
 
 
 def test_several_are_deleted_permanently(admin_client, make_file, storage):

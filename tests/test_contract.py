@@ -148,6 +148,17 @@ def test_a_key_that_is_taken_meanwhile_is_refused_at_the_end(storage, put):
     assert (file.closed, storage.open("a").read()) == (True, b"first")
 
 
+def test_a_file_that_is_written_is_opened_again_by_the_storage_alone(storage):
+    with storage.open("a", "wb") as file:
+        file.write(b"text")
+        assert file.open().tell() == 0
+        with pytest.raises(ValueError, match="open it again by the storage"):
+            file.open("rb")
+    with pytest.raises(ValueError, match="open it again by the storage"):
+        file.open()
+    assert storage.open("a").read() == b"text"
+
+
 @pytest.mark.parametrize("size", [0, 10, 2 * PART_SIZE])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_block_that_fails_commits_nothing(storage, size, error):

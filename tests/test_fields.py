@@ -10,6 +10,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 
 from files.models import File
+from files.storage import S3UnavailableError
+from tests.operations import lost
 from tests.test_storage import listed
 
 pytestmark = pytest.mark.django_db
@@ -174,6 +176,18 @@ def test_content_that_is_assigned_to_a_saved_row_replaces_its_own(make_file):
     row = File.objects.live().get()
     assert (row.pk, row.size, row.read_text(), file.size) == (file.pk, 5, "newer", 5)
     assert File.objects.trashed().get().read_text() == "old"
+
+
+def test_content_that_could_not_be_stored_is_stored_by_the_next_save(
+    transactional_db, make_file, during
+):
+    file = make_file("a.txt", b"old")
+    file.object_key = ContentFile(b"newer", name="a.txt")
+    during("PutObject", lost)
+    with pytest.raises(S3UnavailableError):
+        file.save()
+    file.save()
+    assert File.objects.live().get().read_text() == "newer"
 
 
 def test_content_of_another_key_that_is_assigned_to_a_saved_row_is_refused(make_file, storage):

@@ -167,3 +167,10 @@ def test_what_is_no_number_of_days_is_one_sentence(days):
     done = manage("purge_files", f"--older-than={days}")
     assert done.returncode == 2
     assert b"days" in done.stderr.splitlines()[-1]
+
+
+def test_a_listing_that_s3_does_not_give_ends_with_status_1(storage, no_waits, monkeypatch):
+    assert storage.endpoint_url != "http://127.0.0.1:9"  # which makes what is wrapped
+    monkeypatch.setattr(storage._wrapped, "endpoint_url", "http://127.0.0.1:9")
+    with pytest.raises(CommandError, match="S3 is out of reach"):
+        purge("--dry-run")
