@@ -24,6 +24,7 @@ def _served() -> str:
 @pytest.fixture(scope="module")
 def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
     """Start a server for each command and environment that the tests of a module ask for."""
+    servers = []
     with ExitStack() as stack:
 
         @cache
@@ -33,17 +34,20 @@ def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
             port = services.free_port()
             own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": _served()}
             default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
-            services.start_server(
+            server = services.start_server(
                 stack,
                 [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
                 signal.SIGQUIT,  # which waits for no connection that is kept
                 cwd=ROOT,
                 env=os.environ | own | environ,
             )
+            servers.append(server)
             wait_for(port)
             return f"http://127.0.0.1:{port}"
 
         yield start
+        for server in servers:  # all at once
+            server.send_signal(signal.SIGQUIT)
 
 
 @pytest.fixture

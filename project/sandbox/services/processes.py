@@ -80,7 +80,7 @@ def start_server(
     keep: bool = False,
     env: Mapping[str, str] = os.environ,
     **options: Any,
-) -> None:
+) -> subprocess.Popen[bytes]:
     """Start a server, which the signal ends when the stack is closed, unless it is to be kept."""
     server = subprocess.Popen(
         command,
@@ -95,6 +95,7 @@ def start_server(
         server.returncode = 0  # what is let go while it runs is warned of
     else:
         stack.callback(_stop, server, end)
+    return server
 
 
 def _stop(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
