@@ -3,7 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -129,7 +129,7 @@ def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
     """Start the services, which end with the stack or are kept; return their variables."""
     path = lifetime.make(kind)
     with ExitStack() as ends:
-        ends.callback(lifetime.end, path)
+        ends.callback(_end, path, kind)
         variables = _started(kind, ends, path, keep) | {lifetime.VARIABLE: str(path)}
         if keep:
             record = {
@@ -147,7 +147,7 @@ def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
 
 def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, str]:
     if kind == "environment":
-        return environment.start(ends, path)
+        return environment.start(path)
     try:
         return prepare(*_KINDS[kind].start(ends, path, keep))
     except subprocess.CalledProcessError as error:
@@ -160,15 +160,17 @@ def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, st
 def _sweep() -> None:
     """End what processes have left that were killed."""
     for path, kind in lifetime.stale():
-        _end(path, kind)
+        with suppress(ServicesError):  # the environment names another place now, or no answer comes
+            _end(path, kind)
 
 
 def _end(path: Path, kind: str) -> None:
+    """End what runs there and remove the folder, which stays for the next sweep where that fails.
+
+    Raises ServicesError.
+    """
     if kind == "containers" and not containers.remove(path):
         return  # Docker does not answer: the next one may
     if kind == "environment":
-        try:
-            environment.remove(path)
-        except ServicesError:
-            return  # the environment names another place now, or does not answer
+        environment.remove(path)
     lifetime.end(path)
