@@ -45,7 +45,7 @@ def client() -> Any:
 
 def limit() -> int:
     """Return how many bytes the location leaves to a key."""
-    return MAX_KEY_LENGTH - len(settings.STORAGES["default"]["OPTIONS"]["location"])
+    return MAX_KEY_LENGTH - len(settings.STORAGES["default"]["OPTIONS"]["location"].encode())
 
 
 def alike(storage: Any, **options: Any) -> Any:
