@@ -95,9 +95,11 @@ def test_a_place_that_its_run_did_not_remove_is_removed_by_the_next(
     place = theirs()
     assert len(objects(storage)) > 1
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    services.stop_kept()  # which has no business there
     with monkeypatch.context() as elsewhere:
-        elsewhere.setenv("APP_BUCKET_NAME", "another")
-        services.stop_kept()
+        elsewhere.setenv("APP_BUCKET_NAME", f"{storage.bucket_name}-another")
+        with pytest.raises(services.ServicesError):
+            services.running("environment").__enter__()
     assert theirs() == place
     with services.running("environment"):
         assert not place & theirs()

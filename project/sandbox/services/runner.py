@@ -43,7 +43,7 @@ def running(
     package_folder("psutil")
     if reuse and kind == "environment":
         raise ServicesError("--services=environment starts nothing to reuse: leave one out.")
-    _sweep()
+    _sweep(kind)
     with ExitStack() as stack:
         variables = _take_kept(kind, stack, say) if reuse else None
         if variables is None:
@@ -157,11 +157,15 @@ def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, st
         raise ServicesError(f"The {kind} services do not start: {error}.") from error
 
 
-def _sweep() -> None:
-    """End what processes have left that were killed."""
+def _sweep(wanted: Kind = "auto") -> None:
+    """End what processes have left that were killed.
+
+    The environment is left alone by who does not want it: it may be production's, or not answer.
+    """
     for path, kind in lifetime.stale():
-        with suppress(ServicesError):  # the environment names another place now, or no answer comes
-            _end(path, kind)
+        if kind != "environment" or wanted == kind:
+            with suppress(ServicesError):  # the environment names another place now
+                _end(path, kind)
 
 
 def _end(path: Path, kind: str) -> None:
