@@ -220,9 +220,12 @@ def storage(_bucket: str) -> Any:
 
 @pytest.fixture(scope="session")
 def own_services(pytestconfig: pytest.Config) -> None:
-    """Skip the test where others use the services: it makes buckets, rules, users or secrets."""
+    """Skip the test with --services=environment: it changes or expects more than a place has.
+
+    Such are buckets, rules, users, secrets, objects for everybody and a certain S3 server.
+    """
     if pytestconfig.option.services == "environment":
-        pytest.skip("it changes what the owner of the environment's services keeps")
+        pytest.skip("it is for services that the tests start: it needs more than a place in them")
 
 
 @pytest.fixture(scope="session")

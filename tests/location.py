@@ -11,8 +11,8 @@ from django.conf import settings
 
 from files.keys import MAX_KEY_LENGTH
 
-_SENT = ("Key", "Prefix", "StartAfter", "KeyMarker")
-_RECEIVED = (*_SENT, "NextKeyMarker")
+_SENT = ("Key", "Prefix", "StartAfter", "Marker", "KeyMarker")
+_RECEIVED = (*_SENT, "NextMarker", "NextKeyMarker")
 _LISTS = ("CommonPrefixes", "Contents", "DeleteMarkers", "Deleted", "Errors", "Uploads", "Versions")
 
 
@@ -21,12 +21,24 @@ def enter(location: str) -> None:
     boto3.setup_default_session()
     events = boto3.DEFAULT_SESSION.events
 
-    def send(params: dict[str, Any], model: Any, **_: Any) -> None:
-        if "Prefix" in model.input_shape.members:
-            params.setdefault("Prefix", "")
-        copied, deleted = params.get("CopySource", {}), params.get("Delete", {}).get("Objects", ())
-        for keys in (params, copied, *deleted):
-            keys.update({name: location + keys[name] for name in _SENT if name in keys})
+    def below(keys: dict[str, Any]) -> dict[str, Any]:
+        return keys | {name: location + keys[name] for name in _SENT if name in keys}
+
+    def source(given: Any) -> Any:
+        if isinstance(given, dict):
+            return below(given)
+        bucket, _, key = given.partition("/")
+        return f"{bucket}/{location}{key}"
+
+    def send(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+        empty = {"Prefix": ""} if "Prefix" in model.input_shape.members else {}
+        sent = below(empty | params)  # what the caller has given stays as it is
+        if "CopySource" in sent:
+            sent["CopySource"] = source(sent["CopySource"])
+        if "Delete" in sent:
+            entries = [below(entry) for entry in sent["Delete"]["Objects"]]
+            sent["Delete"] = sent["Delete"] | {"Objects": entries}
+        return sent
 
     def receive(parsed: dict[str, Any], **_: Any) -> None:
         for keys in (parsed, *(entry for name in _LISTS for entry in parsed.get(name, ()))):
@@ -45,7 +57,7 @@ def client() -> Any:
 
 def limit() -> int:
     """Return how many bytes the location leaves to a key."""
-    return MAX_KEY_LENGTH - len(settings.STORAGES["default"]["OPTIONS"]["location"])
+    return MAX_KEY_LENGTH - len(settings.STORAGES["default"]["OPTIONS"]["location"].encode())
 
 
 def alike(storage: Any, **options: Any) -> Any:

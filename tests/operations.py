@@ -47,11 +47,12 @@ def named():
 
 
 def locks():
-    """Return how many advisory locks are held."""
+    """Return how many advisory locks are held by sessions of this run's PGAPPNAME."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database"
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
             " WHERE locktype = 'advisory' AND datname = current_database()"
+            " AND application_name = current_setting('application_name')"
         )
         return cursor.fetchone()[0]
 

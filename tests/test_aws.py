@@ -56,7 +56,7 @@ PROVIDER = "tokens.example"
 
 
 @pytest.fixture
-def role():
+def role(own_services):
     """Make a role that our account and the provider of web identities may take; return its ARN."""
     account = aws.session().create_client("sts").get_caller_identity()["Account"]
     takers = [

@@ -69,27 +69,37 @@ def test_a_place_has_objects_and_versions_and_uploads_while_it_is_used(theirs, s
     assert storage.open_uploads(f"{inside}left") == []
 
 
-KILLED = """
+RUN = """
 import os, signal, subprocess, sys
 from project.sandbox import services
 with services.running("environment") as environ:
     subprocess.run([sys.executable, "manage.py", "load_samples", "--migrate"], env=environ)
-    os.kill(os.getpid(), signal.SIGKILL)
+    {end}
 """
 
 
-def test_the_place_of_a_run_that_was_killed_is_removed_by_the_next(
-    theirs, storage, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("os.environ['APP_DB_PORT'] = '9'", 1),  # nothing answers
+    ],
+)
+def test_a_place_that_its_run_did_not_remove_is_removed_by_the_next(
+    theirs, storage, tmp_path, monkeypatch, end, status
 ):
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    killed = subprocess.run([sys.executable, "-c", KILLED], env=environ, cwd=ROOT, timeout=60)
-    assert (killed.returncode, len(theirs())) == (-signal.SIGKILL, 1)
+    command = [sys.executable, "-c", RUN.format(end=end)]
+    ended = subprocess.run(command, env=environ, cwd=ROOT, timeout=60, check=False)
+    assert (ended.returncode, len(theirs())) == (status, 1)
     place = theirs()
     assert len(objects(storage)) > 1
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    services.stop_kept()  # which has no business there
     with monkeypatch.context() as elsewhere:
-        elsewhere.setenv("APP_BUCKET_NAME", "another")
-        services.stop_kept()
+        elsewhere.setenv("APP_BUCKET_NAME", f"{storage.bucket_name}-another")
+        with pytest.raises(services.ServicesError):
+            services.running("environment").__enter__()
     assert theirs() == place
     with services.running("environment"):
         assert not place & theirs()
@@ -116,6 +126,18 @@ def test_a_schema_that_is_there_is_refused(theirs, named):
     with pytest.raises(services.ServicesError, match=f'schema "{SCHEMA}" already exists'):
         services.running("environment").__enter__()
     execute(f"drop table {SCHEMA}.theirs; drop schema {SCHEMA}")
+
+
+def test_a_database_without_pg_trgm_is_refused(own_services, theirs, monkeypatch):
+    monkeypatch.setenv("APP_DB_NAME", "postgres")
+    with pytest.raises(services.ServicesError, match="`CREATE EXTENSION pg_trgm` in it makes one"):
+        services.running("environment").__enter__()
+
+
+def test_an_endpoint_that_is_no_url_is_told(theirs, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "example.com")
+    with pytest.raises(services.ServicesError, match=r"Invalid endpoint: example\.com"):
+        services.running("environment").__enter__()
 
 
 @pytest.mark.parametrize(

@@ -89,18 +89,26 @@ def test_two_rows_of_one_key_stop_it_and_nothing_is_changed(script_table):
     assert columns() == before
 
 
-def test_on_a_database_without_django_it_makes_no_table_before_it_stops(script_table):
+@pytest.fixture
+def schema_apart(transactional_db):
+    """Return a name that begins as that of our schema, with which a run in an environment ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select current_schema()")
+        return f"{cursor.fetchone()[0]}_apart"
+
+
+def test_on_a_database_without_django_it_makes_no_table_before_it_stops(script_table, schema_apart):
     script_table("twice", "twice")
     with connection.cursor() as cursor:
-        cursor.execute("create schema alone")
-        cursor.execute("create table alone.files as table files")
-        cursor.execute("set search_path to alone")
+        cursor.execute(f"create schema {schema_apart}")
+        cursor.execute(f"create table {schema_apart}.files as table files")
+        cursor.execute(f"set search_path to {schema_apart}")
         try:
             with pytest.raises(CommandError, match="'twice' in the rows 1, 2"):
                 call_command("migrate", verbosity=0)
             tables = connection.introspection.table_names(cursor)
         finally:
-            cursor.execute("set search_path to default; drop schema alone cascade")
+            cursor.execute(f"set search_path to default; drop schema {schema_apart} cascade")
     assert tables == ["files"]
 
 
@@ -122,15 +130,15 @@ def test_the_script_can_go_on_inserting(storage):
 
 
 @pytest.fixture
-def apart():
+def apart(schema_apart):
     """Make another schema; return the environment of a process that works there."""
-    execute("create schema apart")
+    execute(f"create schema {schema_apart}")
     yield {
         "APP_DB_NAME": connection.settings_dict["NAME"],
-        "PGOPTIONS": "-c search_path=apart",
+        "PGOPTIONS": f"-c search_path={schema_apart}",
         "APP_BUCKET_LOCATION": f"{settings.STORAGES['default']['OPTIONS']['location']}apart/",
     }
-    execute("drop schema apart cascade")
+    execute(f"drop schema {schema_apart} cascade")
 
 
 def test_catalogues_of_two_schemas_share_a_database(apart, storage):

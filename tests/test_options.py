@@ -214,7 +214,7 @@ def test_a_location_that_ends_in_no_slash_is_refused(settings):
 # What objects are written with
 
 
-def test_object_parameters_and_acl_go_with_each_write(storage, s3, bucket):
+def test_object_parameters_and_acl_go_with_each_write(own_services, storage, s3, bucket):
     given = {"CacheControl": "max-age=60", "ContentType": "text/x-own", "Metadata": {"by": "us"}}
     own = location.alike(storage, object_parameters=given, default_acl="public-read")
     own.save("a", ContentFile(b"text"))
@@ -231,7 +231,7 @@ def test_object_parameters_and_acl_go_with_each_write(storage, s3, bucket):
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if ".." not in key and "./" not in key])
-def test_a_url_without_signature_names_the_object(storage, key):
+def test_a_url_without_signature_names_the_object(own_services, storage, key):
     public = location.alike(storage, querystring_auth=False, default_acl="public-read")
     public.save(key, ContentFile(b"public"))
     url = public.url(key)

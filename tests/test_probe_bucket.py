@@ -154,15 +154,21 @@ def test_a_clock_is_told_from_a_minute_on(storage, monkeypatch, seconds, kept):
 
 @pytest.fixture
 def limited(own_services, storage, run):
-    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it."""
+    """Return what runs probe_bucket as a user who may do only these actions, where S3 judges it.
+
+    Such a user may not delete objects whose keys end in `kept`.
+    """
     iam = aws.session().create_client("iam")
     user = {"UserName": f"{storage.bucket_name}-limited"}  # beside that of the run
     iam.create_user(**user)
     key = iam.create_access_key(**user)["AccessKey"]
 
-    def limited(*actions):
-        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    def limited(*actions, kept="nothing"):
+        statement = [
+            {"Effect": "Allow", "Action": actions, "Resource": "*"},
+            {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": f"arn:aws:s3:::*/{kept}"},
+        ]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
         iam.put_user_policy(PolicyName="some", PolicyDocument=policy, **user)
         with acting_as(key):
             return run("--json")
@@ -201,6 +207,13 @@ def test_permissions_that_are_missing_are_named(limited, storage, caplog, missin
     kept = (True, "the role has those that README names")
     assert (permissions["kept"], permissions["detail"]) == ((False, text) if missing else kept)
     assert (status, left(storage)) == (int(bool(missing)), [])
+
+
+def test_an_object_that_may_not_be_deleted_is_told_and_no_other_stays(limited, storage, caplog):
+    limited(*ACTIONS, kept="put")
+    (stays,) = left(storage)
+    assert stays.endswith("/put")
+    assert caplog.messages[-1].endswith(f"the role of this process: {stays!r}")
 
 
 def test_a_role_that_may_do_nothing_is_2(limited):

@@ -71,7 +71,7 @@ def broken(storage):
     return {result.promise.name: result.detail for result in found if not result.kept}
 
 
-def test_the_server_of_the_run_keeps_what_it_is_trusted_for(storage, pytestconfig):
+def test_the_server_of_the_run_keeps_what_it_is_trusted_for(own_services, storage, pytestconfig):
     name = pytestconfig.option.services
     if name not in BROKEN:
         health = f"{storage.client.meta.endpoint_url}/_ministack/health"

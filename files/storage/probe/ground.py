@@ -153,11 +153,20 @@ class Ground:
                 self._uploads.add((key, upload_id))
         for key, upload_id in self._uploads:
             self.ask("abort_multipart_upload", key, UploadId=upload_id)
-        for key in list(self._written):
-            self._delete(key)
-        with suppress(PermissionError):  # where keys are folded, an object may have another
-            for key, _stat in list(self.storage.list(self.folder)):
+        left = None
+        for key in dict.fromkeys([*self._written, *self._listed()]):
+            try:
                 self._delete(key)
+            except PermissionError as error:  # which is no reason to leave the others
+                left = error
+        if left:
+            raise left
+
+    def _listed(self) -> list[str]:
+        """Return what is listed: where keys are folded, an object may have another one."""
+        with suppress(PermissionError):
+            return [key for key, _stat in self.storage.list(self.folder)]
+        return []
 
     def _delete(self, key: str) -> None:
         """Delete the object, and where that is allowed each of its versions."""

@@ -9,7 +9,7 @@ import os
 import runpy
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -35,10 +35,10 @@ def describe() -> str:
     return f"a place of our own in the bucket {bucket} and the database of the secret {secret}"
 
 
-def start(stack: ExitStack, folder: Path) -> dict[str, str]:
+def start(folder: Path) -> dict[str, str]:
     """Take a place, and note it in the folder; return the variables. Raises ServicesError.
 
-    A place in which there is anything is refused.
+    A place in which there is anything is refused. `remove` ends it.
     """
     settings, name = _settings(), f"files-tests-{secrets.token_hex(8)}"
     storage = settings["STORAGES"]["default"]["OPTIONS"]
@@ -46,12 +46,11 @@ def start(stack: ExitStack, folder: Path) -> dict[str, str]:
     try:
         with _bucket(settings, location) as bucket, _connect(settings) as connection:
             bucket.refuse_objects()
+            _require_extension(connection)
             connection.execute(f"CREATE SCHEMA {schema}")
-            connection.execute(f"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {schema}")
             _note(folder, _where(settings), location, schema)  # before it is committed
     except _ERRORS as error:
         raise ServicesError(f"The environment gives no place to work in: {_line(error)}") from error
-    stack.callback(remove, folder)
     found = {name: os.environ[name] for name in os.environ if name.startswith(_WHERE)}
     options = f"{found.get('PGOPTIONS', '')} -c search_path={schema}".strip()
     return found | site_variables() | {"APP_BUCKET_LOCATION": location, "PGOPTIONS": options}
@@ -75,16 +74,17 @@ def remove(folder: Path) -> None:
         return
     where, location, schema = json.loads(record.read_bytes())
     lifetime.end_processes(lifetime.users({lifetime.VARIABLE: str(folder)}))
-    settings = _settings()
-    if _where(settings) != where:
-        raise ServicesError(f"{location} and {schema} stay: the environment names another place.")
     try:
+        settings = _settings()
+        if _where(settings) != where:
+            raise ServicesError("The environment names another place.")
         with _bucket(settings, location) as bucket, _connect(settings) as connection:
             bucket.remove_objects()
             _remove_schemas(connection, schema)
-    except _ERRORS as error:
+    except (*_ERRORS, ServicesError) as error:
         raise ServicesError(
-            f"Remove {location} in the bucket and the schema {schema} by hand: {_line(error)}"
+            f"{location} in the bucket and the schema {schema} stay until the next run in the"
+            f" environment that names them: {_line(error)}"
         ) from error
 
 
@@ -133,6 +133,15 @@ def _connect(settings: dict[str, Any]) -> psycopg.Connection[Any]:
     )
 
 
+def _require_extension(connection: psycopg.Connection[Any]) -> None:
+    """Raise ServicesError where there is no pg_trgm: others would soon use one of ours."""
+    if not connection.execute("SELECT FROM pg_extension WHERE extname = 'pg_trgm'").fetchall():
+        raise ServicesError(
+            f"The database {connection.info.dbname} has no pg_trgm: `CREATE EXTENSION pg_trgm` in"
+            " it makes one, which stays."
+        )
+
+
 def _remove_schemas(connection: psycopg.Connection[Any], name: str) -> None:
     """Remove the schema and those of its parts."""
     found = connection.execute(
@@ -146,7 +155,11 @@ def _remove_schemas(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def _client() -> Any:
-    return aws.session().create_client("s3")
+    """Raises ServicesError, as for an endpoint that is no URL."""
+    try:
+        return aws.session().create_client("s3")
+    except (BotoCoreError, ValueError) as error:
+        raise ServicesError(f"There is no S3 to ask: {_line(error)}") from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -43,7 +43,7 @@ def running(
     package_folder("psutil")
     if reuse and kind == "environment":
         raise ServicesError("--services=environment starts nothing to reuse: leave one out.")
-    _sweep()
+    _sweep(kind)
     with ExitStack() as stack:
         variables = _take_kept(kind, stack, say) if reuse else None
         if variables is None:
@@ -129,7 +129,7 @@ def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
     """Start the services, which end with the stack or are kept; return their variables."""
     path = lifetime.make(kind)
     with ExitStack() as ends:
-        ends.callback(lifetime.end, path)
+        ends.callback(_end, path, kind)
         variables = _started(kind, ends, path, keep) | {lifetime.VARIABLE: str(path)}
         if keep:
             record = {
@@ -147,7 +147,7 @@ def _start(kind: str, stack: ExitStack, keep: bool) -> dict[str, str]:
 
 def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, str]:
     if kind == "environment":
-        return environment.start(ends, path)
+        return environment.start(path)
     try:
         return prepare(*_KINDS[kind].start(ends, path, keep))
     except subprocess.CalledProcessError as error:
@@ -157,18 +157,24 @@ def _started(kind: str, ends: ExitStack, path: Path, keep: bool) -> dict[str, st
         raise ServicesError(f"The {kind} services do not start: {error}.") from error
 
 
-def _sweep() -> None:
-    """End what processes have left that were killed."""
+def _sweep(wanted: Kind = "auto") -> None:
+    """End what processes have left that were killed.
+
+    The environment is left alone by who does not want it: it may be production's, or not answer.
+    """
     for path, kind in lifetime.stale():
-        _end(path, kind)
+        if kind != "environment" or wanted == kind:
+            with suppress(ServicesError):  # the environment names another place now
+                _end(path, kind)
 
 
 def _end(path: Path, kind: str) -> None:
+    """End what runs there and remove the folder, which stays for the next sweep where that fails.
+
+    Raises ServicesError.
+    """
     if kind == "containers" and not containers.remove(path):
         return  # Docker does not answer: the next one may
     if kind == "environment":
-        try:
-            environment.remove(path)
-        except ServicesError:
-            return  # the environment names another place now, or does not answer
+        environment.remove(path)
     lifetime.end(path)
