@@ -97,7 +97,8 @@ def test_a_bucket_that_cannot_be_asked_is_2_and_one_sentence(environ, text):
     assert text in found.stderr.decode()
 
 
-def test_ctrl_c_leaves_nothing(storage, full_pipe):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_by_a_signal_leaves_nothing(storage, full_pipe, number):
     """The first line waits in a pipe that is full."""
     command = [sys.executable, "-u", str(ROOT / "manage.py"), "probe_bucket"]
     process = subprocess.Popen(command, stdout=full_pipe, cwd=ROOT)
@@ -105,8 +106,8 @@ def test_ctrl_c_leaves_nothing(storage, full_pipe):
     while not left(storage):
         assert time.monotonic() < end
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert (process.wait(30), left(storage)) == (130, [])
+    process.send_signal(number)
+    assert (process.wait(30), left(storage)) == (128 + number, [])
 
 
 @pytest.fixture

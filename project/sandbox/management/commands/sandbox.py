@@ -6,7 +6,6 @@ import secrets
 import signal
 import subprocess
 import sys
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -59,8 +58,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, command: list[str], port: int, stop: bool, **options: Any) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _end)
         try:
             if stop:
                 found = services.stop_kept()
@@ -117,7 +114,3 @@ def _call(command: list[str], environ: dict[str, str], **options: Any) -> int:
         process.wait()
         raise
     return 128 - status if status < 0 else status
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
