@@ -149,6 +149,21 @@ def test_reading_one_byte_asks_for_one_buffer(storage, put, monkeypatch):
     assert asked == [("GET", {"Range": "bytes=0-262143"})]
 
 
+def test_closing_a_file_ends_the_transfer(storage, put, monkeypatch):
+    put("large", bytes(2**20))
+    answers, request = [], storage.objects.request
+
+    def record(*about):
+        answers.append(request(*about))
+        return answers[-1]
+
+    monkeypatch.setattr(storage.objects, "request", record)
+    with storage.open("large") as file:
+        file.read(2**18 + 1)
+        assert [answer.raw.closed for answer in answers] == [True, False]
+    assert [answer.raw.closed for answer in answers] == [True, True]
+
+
 def test_a_replaced_object_ends_the_read_instead_of_mixing_two(storage, put):
     put("data", b"a" * 2**20)
     with storage.open("data") as file:
@@ -279,12 +294,12 @@ def test_a_write_whose_answer_was_lost_is_known_again(storage, monkeypatch, erro
 
 def test_a_write_that_cannot_be_looked_for_has_failed(storage, monkeypatch, unreachable):
     def fail(self, *arguments, **parameters):
+        unreachable()
         raise S3UnavailableError(5, "lost")
 
     monkeypatch.setattr(ObjectStorage, "_put", fail)
-    unreachable()
     with pytest.raises(S3UnavailableError):
-        storage.create("a", File(io.BytesIO(b"text")))
+        storage.save("a", ContentFile(b"text"))
 
 
 def test_a_suffix_leaves_the_key_within_its_bytes(storage, put):
@@ -374,16 +389,35 @@ def test_a_large_content_goes_up_in_parts(storage):
     assert storage.open("large").read() == data
 
 
+class Trickling(io.BytesIO):
+    """Content of which a read gives less than it was asked for, as a pipe does."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 3 * PART_SIZE // 4))
+
+
+def test_parts_are_of_one_size_however_the_content_comes(storage):
+    storage.save("large", Trickling(bytes(3 * PART_SIZE)))
+    assert storage.stat("large").etag.endswith('-3"')
+
+
 def test_text_content_is_written_as_utf_8(storage):
     storage.save("text", ContentFile("ü"))
     assert storage.open("text").read() == "ü".encode()
 
 
-def test_a_packed_file_is_not_declared_as_an_encoding(storage):
-    storage.save("a.tar.gz", ContentFile(b"packed"))
-    head = location.client().head_object(Bucket=storage.bucket_name, Key="a.tar.gz")
-    assert head["ContentType"] == "application/gzip"
-    assert "ContentEncoding" not in head
+@pytest.mark.parametrize(
+    ("key", "content_type"),
+    [
+        ("a.tar.gz", "application/gzip"),
+        ("a.csv.bz2", "application/x-bzip2"),
+        ("a.xz", "application/octet-stream"),
+    ],
+)
+def test_a_packed_file_is_not_declared_as_an_encoding(storage, key, content_type):
+    storage.save(key, ContentFile(b"packed"))
+    head = location.client().head_object(Bucket=storage.bucket_name, Key=key)
+    assert (head["ContentType"], head.get("ContentEncoding")) == (content_type, None)
 
 
 def test_all_threads_share_one_client(storage):
@@ -626,6 +660,13 @@ def requests(storage, monkeypatch):
 def at_aws(monkeypatch):
     """Take the server for AWS's own, which judges every condition."""
     monkeypatch.setattr(ObjectStorage, "_is_aws", True)
+
+
+def test_a_file_that_is_open_goes_back_to_its_start_without_a_request(storage, put, requests):
+    put("a", b"text")
+    with storage.open("a") as file:
+        assert (file.read(1), file.open().read(1), file.open("rb").read(1)) == (b"t", b"t", b"t")
+    assert requests == ["GET"]
 
 
 def test_find_tells_of_the_object_and_of_the_write_that_made_it(storage, put, requests):
