@@ -162,6 +162,28 @@ def test_what_came_in_place_of_a_missing_object_is_not_swept(transactional_db, s
     assert (objects(storage), Operation.objects.count()) == ({"a": b"theirs"}, 0)
 
 
+# An upload
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+def test_an_upload_outlives_another_operation_that_was_interrupted(make_file, storage, during):
+    file = make_file("a", b"text")
+    during("PutObject", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        file.rename("b")
+    upload = operations.begin_upload("a", "text/plain", "somebody")
+    operations.end(Operation.objects.get(kind=Operation.Kind.RENAME))
+    assert list(Operation.objects.all()) == [upload]
+    assert [found for found, _ in storage.open_uploads("a")] == [upload.upload_id]
+
+
+def test_an_upload_over_a_file_that_is_there_can_be_ended(make_file, storage):
+    make_file("a", b"text")
+    operations.end(operations.begin_upload("a", "text/plain", "somebody"))
+    assert (Operation.objects.count(), storage.open_uploads("a")) == (0, [])
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
+
+
 # A request that S3 does late
 
 

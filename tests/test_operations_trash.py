@@ -126,6 +126,14 @@ def test_delete_ends_a_file_whose_object_is_gone(make_file, storage):
     assert rows() == []
 
 
+def test_delete_takes_a_file_of_which_the_caller_has_seen_no_content(storage, put, db):
+    put("a", b"text")
+    file = File.objects.create(object_key="a")
+    File.objects.get().refresh_from_storage()
+    file.delete()
+    assert (rows(), objects(storage)) == ([], {})
+
+
 def test_a_delete_that_s3_refuses_leaves_the_file_in_the_trash(make_file, storage, during):
     file = make_file("a", b"text")
     during("DeleteObject", lost)
