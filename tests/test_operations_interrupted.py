@@ -241,5 +241,20 @@ def test_a_copy_that_arrives_late_is_known_also_of_a_long_rename(make_file, stor
     assert objects(storage) == {"c": b"text"}
 
 
+def test_a_content_that_arrives_late_does_not_outlive_its_file(make_file, storage, during):
+    file, sent = make_file("a"), {}
+    storage.delete("a")
+    event = "provide-client-params.s3.PutObject"
+    storage.client.meta.events.register_first(event, lambda params, **_: sent.update(params), "x")
+    during("PutObject", lost)
+    with pytest.raises(S3UnavailableError):
+        file.replace(ContentFile(b"new"))
+    storage.client.meta.events.unregister(event, unique_id="x")
+    file.delete()
+    storage.client.put_object(**sent)
+    sweep()
+    assert (rows(), objects(storage)) == ([], {})
+
+
 def take_long():
     Operation.objects.update(started_at=timezone.now() - 2 * operations.LATE)
