@@ -12,7 +12,18 @@ from files.models import File, Operation
 from files.storage import S3UnavailableError, writing
 from files.storage.multipart import MultipartUpload
 from files.storage.writing import PART_SIZE
-from tests.operations import ACTIONS, Failing, breaking, interrupt, kept, lost, objects, rows, sweep
+from tests.operations import (
+    ACTIONS,
+    Failing,
+    assert_rows_are_true,
+    breaking,
+    interrupt,
+    kept,
+    lost,
+    objects,
+    rows,
+    sweep,
+)
 
 # A rename or a restore
 
@@ -140,6 +151,16 @@ def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file,
     put("a.txt", b"theirs")
     sweep()
     assert objects(storage) == {"a.txt": b"theirs", str(kept()): b"old"}
+
+
+def test_the_content_that_came_for_a_missing_one_is_noted(transactional_db, make_file, storage):
+    file = make_file("a.txt")
+    storage.delete("a.txt")
+    with breaking('UPDATE "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        file.replace(ContentFile(b"newer"))
+    sweep()
+    assert (rows(), objects(storage)) == ([("a.txt", "a.txt", True)], {"a.txt": b"newer"})
+    assert_rows_are_true(storage)
 
 
 # A deletion

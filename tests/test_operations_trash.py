@@ -115,7 +115,7 @@ def test_delete_takes_object_and_row_for_good(make_file, storage, trashed):
     file = make_file("a")
     if trashed:
         file.trash()
-    file.delete()
+    assert file.delete() == (1, {"files.File": 1})
     assert (rows(), objects(storage)) == ([], {})
 
 
