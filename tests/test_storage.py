@@ -20,6 +20,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
 from files.storage import ObjectChangedError, ObjectStorage, S3Error, S3UnavailableError
+from files.storage.backend import SAVES
 from files.storage.base import NEW
 from files.storage.bucket import Bucket
 from files.storage.marks import WRITE_MARK
@@ -767,6 +768,14 @@ def test_a_rename_costs_three_requests_at_aws(storage, put, requests, at_aws):
     stat = storage.copy("a", "b")
     storage.delete("a", stat.etag)
     assert requests == ["HEAD", "CopyObject", "DeleteObject"]
+
+
+def test_a_save_that_finds_each_key_taken_gives_up(storage, put, monkeypatch, requests):
+    put("a", b"theirs")
+    monkeypatch.setattr(ObjectStorage, "get_available_name", lambda self, name, limit: name)
+    with pytest.raises(FileExistsError):
+        storage.save("a", ContentFile(b"ours"))
+    assert (requests.count("PutObject"), storage.open("a").read()) == (SAVES, b"theirs")
 
 
 def test_a_large_object_is_copied_in_parts_at_aws(storage, put, monkeypatch, requests, at_aws):
