@@ -489,6 +489,8 @@ def test_nothing_is_injected_by_a_name(key):
         ("gpj.\u202eexe", "gpj._exe"),
         ("ü" * 512, "ü" * 127),
         ("x" * 1000 + ".txt", "x" * 251 + ".txt"),
+        ("x" * 900 + "." + "y" * 31, "x" * 223 + "." + "y" * 31),
+        ("x" * 900 + "." + "y" * 32, "x" * 255),
     ],
 )
 def test_a_file_is_saved_under_the_last_part_of_its_key(key, name):

@@ -152,9 +152,10 @@ def test_a_path_is_a_key(storage, put):
 @pytest.mark.needs("conditional puts")
 def test_saving_its_own_key_replaces_the_content(make_file, storage):
     file = make_file("a.txt", b"old")
-    file.object_key.open().read()
+    before = file.object_key.open()
     file.object_key.save("a.txt", ContentFile(b"newer"))
     row = File.objects.live().get()
+    assert before.closed
     assert (row.pk, str(row), row.size, row.read_text()) == (file.pk, "a.txt", 5, "newer")
     assert (file.size, file.etag, file.object_key.open().read()) == (5, row.etag, b"newer")
     file.object_key.close()
