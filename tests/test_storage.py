@@ -732,9 +732,10 @@ BOTH_COPIES = [False, pytest.param(True, marks=pytest.mark.needs("whole copies")
 def test_a_copy_keeps_what_the_object_has_beside_its_bytes(storage, put, monkeypatch, aws, size):
     monkeypatch.setattr(ObjectStorage, "_is_aws", aws)
     put("a", bytes(size), **KEPT)
-    assert (storage.copy("a", "b", mark="m"), "m") == storage.find("b")
+    assert (storage.copy("a", "b", mark="n"), "n") == storage.find("b")
     head = location.client().head_object(Bucket=storage.bucket_name, Key="b")
-    assert {name: head.get(name) for name in KEPT} == KEPT
+    expected = KEPT | {"Metadata": {"own": "a b", WRITE_MARK: "n"}}
+    assert {name: head.get(name) for name in KEPT} == expected
     assert storage.open("b").read() == bytes(size)
 
 
