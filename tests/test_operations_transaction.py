@@ -100,6 +100,17 @@ def test_a_delete_that_a_foreign_key_refuses_keeps_the_bytes_in_a_test_case(
     assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
 
 
+def test_a_delete_waits_for_the_rest_of_its_transaction(
+    transactional_db, make_file, storage, referring
+):
+    file = make_file("a", b"text")
+    referring("a")
+    with transaction.atomic():
+        file.delete()
+        execute("DELETE FROM referring")
+    assert (rows(), objects(storage)) == ([], {})
+
+
 def test_a_delete_that_s3_refuses_after_the_commit_brings_the_row_back(
     transactional_db, make_file, storage, during, caplog
 ):
