@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection
 
 from files.models import File
 from files.operations import ConflictError
@@ -124,6 +125,20 @@ def test_delete_ends_a_file_whose_object_is_gone(make_file, storage):
     storage.delete("a")
     file.delete()
     assert rows() == []
+
+
+def test_delete_leaves_what_came_in_place_of_a_missing_object(make_file, storage, put):
+    file = make_file("a")
+    storage.delete("a")
+
+    def come(execute, sql, *arguments):
+        if sql.startswith('DELETE FROM "files"'):
+            put("a", b"theirs")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(come):
+        file.delete()
+    assert (rows(), objects(storage)) == ([], {"a": b"theirs"})
 
 
 def test_delete_takes_a_file_of_which_the_caller_has_seen_no_content(storage, put, db):
