@@ -104,6 +104,16 @@ def test_a_file_reads_like_the_bytes_it_holds(storage, put, size):
         assert beyond.read() == b""
 
 
+@pytest.mark.parametrize("position", [10, 300_000, 900_000])
+def test_a_file_reads_on_where_it_was_sent_in_the_middle_of_a_range(storage, put, position):
+    data = random.Random(0).randbytes(2**20)
+    put("data", data)
+    with storage.open("data") as file:
+        file.read(2**18 + 1)
+        file.seek(position)
+        assert file.read(2**18) == data[position : position + 2**18]
+
+
 def test_a_seek_before_the_start_is_refused(storage, put):
     put("data", b"text")
     with storage.open("data") as file, pytest.raises(ValueError, match="negative"):
