@@ -332,6 +332,7 @@ def test_parts_grow_so_that_there_are_not_too_many(storage, monkeypatch):
     [
         (403, "AccessDenied", PermissionError),
         (503, "SlowDown", S3UnavailableError),
+        (409, "OperationAborted", S3UnavailableError),
         (412, "PreconditionFailed", FileExistsError),
     ],
 )
@@ -671,6 +672,13 @@ def requests(storage, monkeypatch):
 def at_aws(monkeypatch):
     """Take the server for AWS's own, which judges every condition."""
     monkeypatch.setattr(ObjectStorage, "_is_aws", True)
+
+
+def test_a_small_object_is_read_to_its_end_by_one_request(storage, put, requests):
+    put("a", b"text")
+    with storage.open("a") as file:
+        assert (file.read(), file.read()) == (b"text", b"")
+    assert requests == ["GET"]
 
 
 def test_a_file_that_is_open_goes_back_to_its_start_without_a_request(storage, put, requests):
