@@ -141,6 +141,20 @@ def test_a_renamed_content_is_not_kept_twice_by_an_interrupted_replacement(
 
 
 @pytest.mark.needs("conditional puts")
+def test_a_replacement_is_noted_once_also_where_the_sweep_is_interrupted(
+    transactional_db, make_file, storage
+):
+    file = make_file("a.txt", b"old")
+    with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        file.replace(ContentFile(b"new"))
+    gone = breaking('DELETE FROM "files_operation"', KeyboardInterrupt())
+    with gone, pytest.raises(KeyboardInterrupt):
+        sweep()
+    sweep()
+    assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
+
+
+@pytest.mark.needs("conditional puts")
 def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file, storage, put):
     file = make_file("a.txt", b"old")
     with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):

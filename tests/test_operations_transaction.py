@@ -208,31 +208,17 @@ def test_a_create_whose_commit_fails_raises_the_error_of_the_commit(
 # A transaction that is not the one that Django shows
 
 
-def test_a_delete_without_autocommit_keeps_the_bytes_of_what_is_rolled_back(
-    transactional_db, make_file, storage
-):
-    file = make_file("a", b"text")
-    transaction.set_autocommit(False)
-    try:
-        with contextlib.suppress(TransactionManagementError):
-            file.delete()
-        transaction.rollback()
-    finally:
-        transaction.set_autocommit(True)
-    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
-
-
-@pytest.mark.parametrize("action", ["rename", "replace"])
+@pytest.mark.parametrize("action", ["rename", "replace", "restore", "delete"])
 def test_what_cannot_be_rolled_back_is_refused_without_autocommit(
     transactional_db, make_file, storage, action
 ):
     file = make_file("a", b"text")
     transaction.set_autocommit(False)
     try:
-        with pytest.raises(TransactionManagementError):
-            file.rename("b") if action == "rename" else file.replace(ContentFile(b"new"))
-        transaction.rollback()
+        with pytest.raises(TransactionManagementError, match=rf"^{action}\(\) cannot be undone"):
+            ACTIONS[action](file)
     finally:
+        transaction.rollback()
         transaction.set_autocommit(True)
     assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
 
