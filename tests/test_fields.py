@@ -179,6 +179,7 @@ def test_content_that_is_assigned_to_a_saved_row_replaces_its_own(make_file):
     assert File.objects.trashed().get().read_text() == "old"
 
 
+@pytest.mark.needs("conditional puts")
 def test_content_that_could_not_be_stored_is_stored_by_the_next_save(
     transactional_db, make_file, during
 ):
