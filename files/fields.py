@@ -123,11 +123,6 @@ class ObjectKeyField(models.FileField):
         kwargs["max_length"] = None
         super().__init__(*args, **kwargs)
 
-    def deconstruct(self) -> Any:
-        name, path, args, kwargs = super().deconstruct()
-        kwargs.pop("max_length", None)
-        return name, path, args, kwargs
-
     def get_internal_type(self) -> str:
         return "TextField"
 

@@ -54,6 +54,8 @@ POLICY = {
 }
 PROVIDER = "tokens.example"
 
+SECRET = {"Name": "any", "SecretString": '{"password": "s3cr3t"}'}
+
 
 @pytest.fixture
 def role(own_services):
@@ -244,4 +246,26 @@ def test_a_program_that_gives_no_credentials_is_one_sentence(without_keys, tmp_p
     assert explained(without_keys) == (
         "Error when retrieving credentials from custom-process: first line second line;"
         " check AWS's variables and configuration files."
+    )
+
+
+def test_secretsmanager_is_asked_once_more_where_it_fails(answering):
+    asked = []
+
+    def answer(path, headers, body):
+        asked.append(json.loads(body))
+        return (500, {}, b"{}") if len(asked) == 1 else (200, {}, json.dumps(SECRET).encode())
+
+    done = manage("check", environ={"AWS_ENDPOINT_URL_SECRETS_MANAGER": answering(answer)})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert asked == [{"SecretId": os.environ["APP_DB_SECRET"]}] * 2
+
+
+def test_a_proxy_that_is_out_of_reach_is_one_sentence():
+    endpoint = aws.session().create_client("secretsmanager").meta.endpoint_url
+    direct = dict.fromkeys(("NO_PROXY", "no_proxy", "http_proxy", "https_proxy"))
+    proxied = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    assert explained(direct | proxied) == (
+        f"SecretsManager is out of reach at {endpoint} (ProxyConnectionError);"
+        " check the network, AWS_REGION and AWS_ENDPOINT_URL."
     )

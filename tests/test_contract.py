@@ -191,6 +191,14 @@ def test_a_file_that_was_written_is_closed_for_good(storage):
     assert storage.open("a").read() == b"text"
 
 
+def test_a_file_that_is_being_written_is_not_opened_to_read(storage):
+    with storage.open("a", "wb") as file:
+        file.write(b"text")
+        with pytest.raises(ValueError, match=r"open it again by the storage"):
+            file.open("rb")
+        assert file.open("wb").read() == b"text"
+
+
 def test_writing_takes_flat_memory(storage):
     chunk = bytes(2**20)
     tracemalloc.start()

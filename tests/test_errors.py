@@ -1,6 +1,8 @@
 """What S3 refuses and why: one table for reads and writes."""
 
+import random
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -9,6 +11,7 @@ from botocore.exceptions import NoCredentialsError
 from django.core.files.base import ContentFile
 
 from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage.bucket import back_off
 
 
 @pytest.fixture
@@ -148,3 +151,12 @@ def test_a_type_that_no_header_can_hold_is_refused(storage, kind):
         with pytest.raises(ValueError, match="has characters that no header can hold"):
             write()
     assert not storage.exists("a")
+
+
+def test_the_waits_between_attempts_double_up_to_2_s(monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(random, "uniform", lambda least, most: least if len(waits) % 2 else most)
+    for attempt in (1, 1, 2, 3, 9):
+        back_off(attempt)
+    assert waits == [0.1, 0.05, 0.2, 0.2, 2]

@@ -6,6 +6,7 @@ from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.utils import timezone
 
 from files import operations
 from files.models import File
@@ -116,6 +117,13 @@ def test_an_impossible_key_stops_it(script_table):
     script_table("fine", "", "x" * 1025, ".files/a")
     with pytest.raises(CommandError, match=r"in the rows 2, 3, 4\."):
         call_command("migrate", verbosity=0)
+
+
+def test_migrating_again_takes_the_key_of_a_replaced_content():
+    kept = File(object_key=".files/a", original_key="a", deleted_at=timezone.now())
+    File.objects.bulk_create([kept])
+    call_command("migrate", verbosity=0)
+    assert File.objects.get() == kept
 
 
 def test_the_script_can_go_on_inserting(storage):

@@ -12,7 +12,18 @@ from files.models import File, Operation
 from files.storage import S3UnavailableError, writing
 from files.storage.multipart import MultipartUpload
 from files.storage.writing import PART_SIZE
-from tests.operations import ACTIONS, Failing, breaking, interrupt, kept, lost, objects, rows, sweep
+from tests.operations import (
+    ACTIONS,
+    Failing,
+    assert_rows_are_true,
+    breaking,
+    interrupt,
+    kept,
+    lost,
+    objects,
+    rows,
+    sweep,
+)
 
 # A rename or a restore
 
@@ -130,6 +141,20 @@ def test_a_renamed_content_is_not_kept_twice_by_an_interrupted_replacement(
 
 
 @pytest.mark.needs("conditional puts")
+def test_a_replacement_is_noted_once_also_where_the_sweep_is_interrupted(
+    transactional_db, make_file, storage
+):
+    file = make_file("a.txt", b"old")
+    with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        file.replace(ContentFile(b"new"))
+    gone = breaking('DELETE FROM "files_operation"', KeyboardInterrupt())
+    with gone, pytest.raises(KeyboardInterrupt):
+        sweep()
+    sweep()
+    assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
+
+
+@pytest.mark.needs("conditional puts")
 def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file, storage, put):
     file = make_file("a.txt", b"old")
     with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
@@ -140,6 +165,16 @@ def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file,
     put("a.txt", b"theirs")
     sweep()
     assert objects(storage) == {"a.txt": b"theirs", str(kept()): b"old"}
+
+
+def test_the_content_that_came_for_a_missing_one_is_noted(transactional_db, make_file, storage):
+    file = make_file("a.txt")
+    storage.delete("a.txt")
+    with breaking('UPDATE "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        file.replace(ContentFile(b"newer"))
+    sweep()
+    assert (rows(), objects(storage)) == ([("a.txt", "a.txt", True)], {"a.txt": b"newer"})
+    assert_rows_are_true(storage)
 
 
 # A deletion
@@ -160,6 +195,28 @@ def test_what_came_in_place_of_a_missing_object_is_not_swept(transactional_db, s
     put("a", b"theirs")
     sweep()
     assert (objects(storage), Operation.objects.count()) == ({"a": b"theirs"}, 0)
+
+
+# An upload
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+def test_an_upload_outlives_another_operation_that_was_interrupted(make_file, storage, during):
+    file = make_file("a", b"text")
+    during("PutObject", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        file.rename("b")
+    upload = operations.begin_upload("a", "text/plain", "somebody")
+    operations.end(Operation.objects.get(kind=Operation.Kind.RENAME))
+    assert list(Operation.objects.all()) == [upload]
+    assert [found for found, _ in storage.open_uploads("a")] == [upload.upload_id]
+
+
+def test_an_upload_over_a_file_that_is_there_can_be_ended(make_file, storage):
+    make_file("a", b"text")
+    operations.end(operations.begin_upload("a", "text/plain", "somebody"))
+    assert (Operation.objects.count(), storage.open_uploads("a")) == (0, [])
+    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
 
 
 # A request that S3 does late
@@ -217,6 +274,21 @@ def test_a_copy_that_arrives_late_is_known_also_of_a_long_rename(make_file, stor
     storage.client.put_object(**late)
     sweep()
     assert objects(storage) == {"c": b"text"}
+
+
+def test_a_content_that_arrives_late_does_not_outlive_its_file(make_file, storage, during):
+    file, sent = make_file("a"), {}
+    storage.delete("a")
+    event = "provide-client-params.s3.PutObject"
+    storage.client.meta.events.register_first(event, lambda params, **_: sent.update(params), "x")
+    during("PutObject", lost)
+    with pytest.raises(S3UnavailableError):
+        file.replace(ContentFile(b"new"))
+    storage.client.meta.events.unregister(event, unique_id="x")
+    file.delete()
+    storage.client.put_object(**sent)
+    sweep()
+    assert (rows(), objects(storage)) == ([], {})
 
 
 def take_long():

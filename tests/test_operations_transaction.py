@@ -100,6 +100,17 @@ def test_a_delete_that_a_foreign_key_refuses_keeps_the_bytes_in_a_test_case(
     assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
 
 
+def test_a_delete_waits_for_the_rest_of_its_transaction(
+    transactional_db, make_file, storage, referring
+):
+    file = make_file("a", b"text")
+    referring("a")
+    with transaction.atomic():
+        file.delete()
+        execute("DELETE FROM referring")
+    assert (rows(), objects(storage)) == ([], {})
+
+
 def test_a_delete_that_s3_refuses_after_the_commit_brings_the_row_back(
     transactional_db, make_file, storage, during, caplog
 ):
@@ -197,31 +208,17 @@ def test_a_create_whose_commit_fails_raises_the_error_of_the_commit(
 # A transaction that is not the one that Django shows
 
 
-def test_a_delete_without_autocommit_keeps_the_bytes_of_what_is_rolled_back(
-    transactional_db, make_file, storage
-):
-    file = make_file("a", b"text")
-    transaction.set_autocommit(False)
-    try:
-        with contextlib.suppress(TransactionManagementError):
-            file.delete()
-        transaction.rollback()
-    finally:
-        transaction.set_autocommit(True)
-    assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
-
-
-@pytest.mark.parametrize("action", ["rename", "replace"])
+@pytest.mark.parametrize("action", ["rename", "replace", "restore", "delete"])
 def test_what_cannot_be_rolled_back_is_refused_without_autocommit(
     transactional_db, make_file, storage, action
 ):
     file = make_file("a", b"text")
     transaction.set_autocommit(False)
     try:
-        with pytest.raises(TransactionManagementError):
-            file.rename("b") if action == "rename" else file.replace(ContentFile(b"new"))
-        transaction.rollback()
+        with pytest.raises(TransactionManagementError, match=rf"^{action}\(\) cannot be undone"):
+            ACTIONS[action](file)
     finally:
+        transaction.rollback()
         transaction.set_autocommit(True)
     assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"text"})
 

@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import connection
 
 from files.models import File
 from files.operations import ConflictError
@@ -115,7 +116,7 @@ def test_delete_takes_object_and_row_for_good(make_file, storage, trashed):
     file = make_file("a")
     if trashed:
         file.trash()
-    file.delete()
+    assert file.delete() == (1, {"files.File": 1})
     assert (rows(), objects(storage)) == ([], {})
 
 
@@ -124,6 +125,28 @@ def test_delete_ends_a_file_whose_object_is_gone(make_file, storage):
     storage.delete("a")
     file.delete()
     assert rows() == []
+
+
+def test_delete_leaves_what_came_in_place_of_a_missing_object(make_file, storage, put):
+    file = make_file("a")
+    storage.delete("a")
+
+    def come(execute, sql, *arguments):
+        if sql.startswith('DELETE FROM "files"'):
+            put("a", b"theirs")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(come):
+        file.delete()
+    assert (rows(), objects(storage)) == ([], {"a": b"theirs"})
+
+
+def test_delete_takes_a_file_of_which_the_caller_has_seen_no_content(storage, put, db):
+    put("a", b"text")
+    file = File.objects.create(object_key="a")
+    File.objects.get().refresh_from_storage()
+    file.delete()
+    assert (rows(), objects(storage)) == ([], {})
 
 
 def test_a_delete_that_s3_refuses_leaves_the_file_in_the_trash(make_file, storage, during):

@@ -249,9 +249,10 @@ def test_a_url_lasts_as_long_as_it_is_told(storage):
 
 
 def test_a_url_takes_the_parameters_of_boto3_too(storage):
-    url = location.alike(storage).url("a", {"ResponseContentType": "text/plain", "VersionId": "1"})
-    query = parse_qs(urlsplit(url).query)
-    assert (query["response-content-type"], query["versionId"]) == (["text/plain"], ["1"])
+    given = {"ResponseContentType": "text/plain", "VersionId": "1", "PartNumber": "2"}
+    query = parse_qs(urlsplit(location.alike(storage).url("a", given)).query)
+    names = ("response-content-type", "versionId", "partNumber")
+    assert [query[name] for name in names] == [["text/plain"], ["1"], ["2"]]
 
 
 def test_a_url_of_a_custom_domain(storage):

@@ -139,6 +139,12 @@ def test_no_region_is_said_so():
     assert line.endswith("there is no AWS region; set AWS_REGION.")
 
 
+@pytest.mark.parametrize("other", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_either_variable_says_the_region(other):
+    done = manage("check", environ={other: None})
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
 def test_no_credentials_are_said_so():
     line = fails(["check"], {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None})
     assert "there are no AWS credentials; set AWS_PROFILE or" in line

@@ -20,6 +20,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
 from files.storage import ObjectChangedError, ObjectStorage, S3Error, S3UnavailableError
+from files.storage.backend import SAVES
 from files.storage.base import NEW
 from files.storage.bucket import Bucket
 from files.storage.marks import WRITE_MARK
@@ -103,6 +104,16 @@ def test_a_file_reads_like_the_bytes_it_holds(storage, put, size):
         assert beyond.read() == b""
 
 
+@pytest.mark.parametrize("position", [10, 300_000, 900_000])
+def test_a_file_reads_on_where_it_was_sent_in_the_middle_of_a_range(storage, put, position):
+    data = random.Random(0).randbytes(2**20)
+    put("data", data)
+    with storage.open("data") as file:
+        file.read(2**18 + 1)
+        file.seek(position)
+        assert file.read(2**18) == data[position : position + 2**18]
+
+
 def test_a_seek_before_the_start_is_refused(storage, put):
     put("data", b"text")
     with storage.open("data") as file, pytest.raises(ValueError, match="negative"):
@@ -147,6 +158,21 @@ def test_reading_one_byte_asks_for_one_buffer(storage, put, monkeypatch):
         assert asked == []
         assert file.read(1) == b"\0"
     assert asked == [("GET", {"Range": "bytes=0-262143"})]
+
+
+def test_closing_a_file_ends_the_transfer(storage, put, monkeypatch):
+    put("large", bytes(2**20))
+    answers, request = [], storage.objects.request
+
+    def record(*about):
+        answers.append(request(*about))
+        return answers[-1]
+
+    monkeypatch.setattr(storage.objects, "request", record)
+    with storage.open("large") as file:
+        file.read(2**18 + 1)
+        assert [answer.raw.closed for answer in answers] == [True, False]
+    assert [answer.raw.closed for answer in answers] == [True, True]
 
 
 def test_a_replaced_object_ends_the_read_instead_of_mixing_two(storage, put):
@@ -279,12 +305,12 @@ def test_a_write_whose_answer_was_lost_is_known_again(storage, monkeypatch, erro
 
 def test_a_write_that_cannot_be_looked_for_has_failed(storage, monkeypatch, unreachable):
     def fail(self, *arguments, **parameters):
+        unreachable()
         raise S3UnavailableError(5, "lost")
 
     monkeypatch.setattr(ObjectStorage, "_put", fail)
-    unreachable()
     with pytest.raises(S3UnavailableError):
-        storage.create("a", File(io.BytesIO(b"text")))
+        storage.save("a", ContentFile(b"text"))
 
 
 def test_a_suffix_leaves_the_key_within_its_bytes(storage, put):
@@ -306,6 +332,7 @@ def test_parts_grow_so_that_there_are_not_too_many(storage, monkeypatch):
     [
         (403, "AccessDenied", PermissionError),
         (503, "SlowDown", S3UnavailableError),
+        (409, "OperationAborted", S3UnavailableError),
         (412, "PreconditionFailed", FileExistsError),
     ],
 )
@@ -374,16 +401,35 @@ def test_a_large_content_goes_up_in_parts(storage):
     assert storage.open("large").read() == data
 
 
+class Trickling(io.BytesIO):
+    """Content of which a read gives less than it was asked for, as a pipe does."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 3 * PART_SIZE // 4))
+
+
+def test_parts_are_of_one_size_however_the_content_comes(storage):
+    storage.save("large", Trickling(bytes(3 * PART_SIZE)))
+    assert storage.stat("large").etag.endswith('-3"')
+
+
 def test_text_content_is_written_as_utf_8(storage):
     storage.save("text", ContentFile("ü"))
     assert storage.open("text").read() == "ü".encode()
 
 
-def test_a_packed_file_is_not_declared_as_an_encoding(storage):
-    storage.save("a.tar.gz", ContentFile(b"packed"))
-    head = location.client().head_object(Bucket=storage.bucket_name, Key="a.tar.gz")
-    assert head["ContentType"] == "application/gzip"
-    assert "ContentEncoding" not in head
+@pytest.mark.parametrize(
+    ("key", "content_type"),
+    [
+        ("a.tar.gz", "application/gzip"),
+        ("a.csv.bz2", "application/x-bzip2"),
+        ("a.xz", "application/octet-stream"),
+    ],
+)
+def test_a_packed_file_is_not_declared_as_an_encoding(storage, key, content_type):
+    storage.save(key, ContentFile(b"packed"))
+    head = location.client().head_object(Bucket=storage.bucket_name, Key=key)
+    assert (head["ContentType"], head.get("ContentEncoding")) == (content_type, None)
 
 
 def test_all_threads_share_one_client(storage):
@@ -628,6 +674,20 @@ def at_aws(monkeypatch):
     monkeypatch.setattr(ObjectStorage, "_is_aws", True)
 
 
+def test_a_small_object_is_read_to_its_end_by_one_request(storage, put, requests):
+    put("a", b"text")
+    with storage.open("a") as file:
+        assert (file.read(), file.read()) == (b"text", b"")
+    assert requests == ["GET"]
+
+
+def test_a_file_that_is_open_goes_back_to_its_start_without_a_request(storage, put, requests):
+    put("a", b"text")
+    with storage.open("a") as file:
+        assert (file.read(1), file.open().read(1), file.open("rb").read(1)) == (b"t", b"t", b"t")
+    assert requests == ["GET"]
+
+
 def test_find_tells_of_the_object_and_of_the_write_that_made_it(storage, put, requests):
     put("theirs", b"text")
     storage.create("ours", ContentFile(b"text"), mark="abc")
@@ -690,9 +750,10 @@ BOTH_COPIES = [False, pytest.param(True, marks=pytest.mark.needs("whole copies")
 def test_a_copy_keeps_what_the_object_has_beside_its_bytes(storage, put, monkeypatch, aws, size):
     monkeypatch.setattr(ObjectStorage, "_is_aws", aws)
     put("a", bytes(size), **KEPT)
-    assert (storage.copy("a", "b", mark="m"), "m") == storage.find("b")
+    assert (storage.copy("a", "b", mark="n"), "n") == storage.find("b")
     head = location.client().head_object(Bucket=storage.bucket_name, Key="b")
-    assert {name: head.get(name) for name in KEPT} == KEPT
+    expected = KEPT | {"Metadata": {"own": "a b", WRITE_MARK: "n"}}
+    assert {name: head.get(name) for name in KEPT} == expected
     assert storage.open("b").read() == bytes(size)
 
 
@@ -726,6 +787,14 @@ def test_a_rename_costs_three_requests_at_aws(storage, put, requests, at_aws):
     stat = storage.copy("a", "b")
     storage.delete("a", stat.etag)
     assert requests == ["HEAD", "CopyObject", "DeleteObject"]
+
+
+def test_a_save_that_finds_each_key_taken_gives_up(storage, put, monkeypatch, requests):
+    put("a", b"theirs")
+    monkeypatch.setattr(ObjectStorage, "get_available_name", lambda self, name, limit: name)
+    with pytest.raises(FileExistsError):
+        storage.save("a", ContentFile(b"ours"))
+    assert (requests.count("PutObject"), storage.open("a").read()) == (SAVES, b"theirs")
 
 
 def test_a_large_object_is_copied_in_parts_at_aws(storage, put, monkeypatch, requests, at_aws):

@@ -102,7 +102,7 @@ def _redirect(request: HttpRequest, file: File, headers: dict[str, str]) -> Http
     """Send the client to S3, or stream where S3 would answer in another way than this process."""
     if _is_rewritten_by_clients(str(file)) or not can_be_asked_by_client(request, file.size):
         return _stream(request, file, headers)
-    response = HttpResponseRedirect(_presigned(file, request.method or "GET", headers))
+    response = HttpResponseRedirect(_presigned(file, "GET", headers))
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

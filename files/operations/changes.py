@@ -277,7 +277,7 @@ def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
         with transaction.atomic():
             operation.save()
             result = delete_row()
-            if connection.in_atomic_block and not waits:
+            if not waits:
                 connection.check_constraints()
         if waits:
             destroy = partial(_destroy_after_commit, operation, row)
