@@ -256,7 +256,7 @@ def test_secretsmanager_is_asked_once_more_where_it_fails(answering):
         asked.append(json.loads(body))
         return (500, {}, b"{}") if len(asked) == 1 else (200, {}, json.dumps(SECRET).encode())
 
-    done = manage("check", environ={"AWS_ENDPOINT_URL_SECRETS_MANAGER": answering(answer)})
+    done = manage("diffsettings", environ={"AWS_ENDPOINT_URL_SECRETS_MANAGER": answering(answer)})
     assert (done.returncode, done.stderr) == (0, b"")
     assert asked == [{"SecretId": os.environ["APP_DB_SECRET"]}] * 2
 

@@ -99,23 +99,25 @@ def test_a_bucket_that_cannot_be_asked_is_2_and_one_sentence(environ, text):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_by_a_signal_leaves_nothing(storage, full_pipe, number):
-    """The first line waits in a pipe that is full."""
+    """The first line waits in a pipe that is full until the signal has been sent."""
+    reader, writer = full_pipe
     command = [sys.executable, "-u", str(ROOT / "manage.py"), "probe_bucket"]
-    process = subprocess.Popen(command, stdout=full_pipe, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=writer, cwd=ROOT)
     end = time.monotonic() + 30
     while not left(storage):
         assert time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(number)
+    os.read(reader, 2**20)  # for a signal that comes just before the line is written
     assert (process.wait(30), left(storage)) == (128 + number, [])
 
 
 @pytest.fixture
 def full_pipe():
-    """Return the end of a pipe to which nobody can write any more."""
+    """Return the ends of a pipe to which nobody can write any more."""
     reader, writer = os.pipe()
     os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
-    yield writer
+    yield reader, writer
     os.close(reader)
     os.close(writer)
 

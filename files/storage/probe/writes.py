@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from files.storage.base import NEW
@@ -20,7 +22,7 @@ TAGS = "a=1&b=x%20y"
 @promise("conditional puts", "one of eight writers at once succeeds, and another ETag is refused")
 def conditional_puts(ground: Ground) -> Iterator[str]:
     key = f"{ground.folder}put"
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with _signals_wait(), ThreadPoolExecutor(WRITERS) as pool:
         put = [pool.submit(ground.put, key, bytes([n]), **NEW) for n in range(WRITERS)]
         winners = sum(future.result().status == 200 for future in put)
     if winners != 1:
@@ -28,6 +30,17 @@ def conditional_puts(ground: Ground) -> Iterator[str]:
     if ground.put(key, b"next", **NEW).status not in REFUSED:
         yield "If-None-Match is ignored, so that a write overwrites"
     yield from _faults_of_if_match(ground, key)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let signals come afterwards: what their handlers raise would leave a pool's locks held."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _faults_of_if_match(ground: Ground, key: str) -> Iterator[str]:
