@@ -58,7 +58,7 @@ SECRET = {"Name": "any", "SecretString": '{"password": "s3cr3t"}'}
 
 
 @pytest.fixture
-def role(own_services):
+def role(own_services, bucket):
     """Make a role that our account and the provider of web identities may take; return its ARN."""
     account = aws.session().create_client("sts").get_caller_identity()["Account"]
     takers = [
@@ -73,14 +73,15 @@ def role(own_services):
         for action, principal in takers
     ]
     iam = aws.session().create_client("iam")
+    name = f"{bucket}-reader"  # beside those of the run's other processes
     made = iam.create_role(
-        RoleName="reader",
+        RoleName=name,
         AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": trust}),
     )
-    iam.put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=json.dumps(POLICY))
+    iam.put_role_policy(RoleName=name, PolicyName="read", PolicyDocument=json.dumps(POLICY))
     yield made["Role"]["Arn"]
-    iam.delete_role_policy(RoleName="reader", PolicyName="read")
-    iam.delete_role(RoleName="reader")
+    iam.delete_role_policy(RoleName=name, PolicyName="read")
+    iam.delete_role(RoleName=name)
 
 
 @pytest.fixture

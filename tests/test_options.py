@@ -111,32 +111,32 @@ def test_a_missing_name_of_the_bucket_is_said_so():
 
 
 def test_reads_and_writes_go_to_the_bucket_of_the_storage(own_services, storage):
-    other = ObjectStorage(bucket_name="other-bucket-here", region_name="eu-central-1")
+    other = ObjectStorage(bucket_name=f"{storage.bucket_name}-other", region_name="eu-central-1")
     other.client.create_bucket(
-        Bucket="other-bucket-here",
+        Bucket=other.bucket_name,
         CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
     )
     other.save("a", ContentFile(b"text"))
     assert (other.open("a").read(), listed(storage)) == (b"text", [])
     other.delete("a")
-    other.client.delete_bucket(Bucket="other-bucket-here")
+    other.client.delete_bucket(Bucket=other.bucket_name)
 
 
 @pytest.fixture
-def elsewhere(own_services, settings):
+def elsewhere(own_services, bucket, settings):
     """Put another bucket into STORAGES."""
-    other = ObjectStorage(bucket_name="the-other-bucket")
+    other = ObjectStorage(bucket_name=f"{bucket}-other")
     other.client.create_bucket(
-        Bucket="the-other-bucket",
+        Bucket=other.bucket_name,
         CreateBucketConfiguration={"LocationConstraint": other.client.meta.region_name},
     )
     backend = {"BACKEND": "files.storage.ObjectStorage"}
-    options = {"bucket_name": "the-other-bucket", "location": "in/"}
+    options = {"bucket_name": other.bucket_name, "location": "in/"}
     settings.STORAGES = {**settings.STORAGES, "default": {**backend, "OPTIONS": options}}
     yield other
     for key, _ in list(other.list()):
         other.delete(key)
-    other.client.delete_bucket(Bucket="the-other-bucket")
+    other.client.delete_bucket(Bucket=other.bucket_name)
 
 
 def test_files_are_where_the_storage_is(storage, elsewhere, viewer):
