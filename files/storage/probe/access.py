@@ -31,7 +31,7 @@ ON_OBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "s3:AbortMultipartUpload": ("abort_multipart_upload", {"UploadId": "none"}),
     "s3:ListMultipartUploadParts": ("list_parts", {"UploadId": "none"}),
     "s3:PutObject": ("put_object", {}),
-    "s3:GetObject": ("get_object", {}),
+    "s3:GetObject": ("head_object", {}),
     "s3:GetObjectTagging": ("get_object_tagging", {}),
     "s3:PutObjectTagging": ("put_object_tagging", {"Tagging": {"TagSet": []}}),
 }
