@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -25,6 +27,12 @@ def manage(
         check=False,
         **options,
     )
+
+
+def skip_unless(is_there: object, text: str) -> None:
+    """Skip the test where something is not installed; fail in CI, which installs all of it."""
+    if not is_there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
 
 
 def wait_for(port: int) -> None:

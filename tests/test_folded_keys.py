@@ -22,8 +22,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="module")
 def endpoint():
-    if obstacle := s3_servers.obstacle("SeaweedFS"):
-        pytest.skip(obstacle)
     with s3_servers.seaweedfs() as environ:
         yield environ["AWS_ENDPOINT_URL_S3"]
 

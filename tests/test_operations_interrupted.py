@@ -140,28 +140,25 @@ def test_a_renamed_content_is_not_kept_twice_by_an_interrupted_replacement(
     assert (rows(), objects(storage)) == ([("b", "b", True)], {"b": b"old"})
 
 
-@pytest.mark.needs("conditional puts")
-def test_a_replacement_is_noted_once_also_where_the_sweep_is_interrupted(
-    transactional_db, make_file, storage
-):
+@pytest.fixture
+def swept_in_part(transactional_db, make_file):
+    """Interrupt a replacement of a.txt, and the sweep that would end it once the row is there."""
     file = make_file("a.txt", b"old")
     with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         file.replace(ContentFile(b"new"))
     gone = breaking('DELETE FROM "files_operation"', KeyboardInterrupt())
     with gone, pytest.raises(KeyboardInterrupt):
         sweep()
+
+
+@pytest.mark.needs("conditional puts")
+def test_a_replacement_is_noted_once_also_where_the_sweep_is_interrupted(swept_in_part, storage):
     sweep()
     assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
 
 
 @pytest.mark.needs("conditional puts")
-def test_a_copy_that_a_row_names_outlives_the_sweep(transactional_db, make_file, storage, put):
-    file = make_file("a.txt", b"old")
-    with breaking('INSERT INTO "files"', KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
-        file.replace(ContentFile(b"new"))
-    gone = breaking('DELETE FROM "files_operation"', KeyboardInterrupt())
-    with gone, pytest.raises(KeyboardInterrupt):
-        sweep()
+def test_a_copy_that_a_row_names_outlives_the_sweep(swept_in_part, storage, put):
     put("a.txt", b"theirs")
     sweep()
     assert objects(storage) == {"a.txt": b"theirs", str(kept()): b"old"}

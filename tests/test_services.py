@@ -83,8 +83,6 @@ def test_the_server_of_the_run_keeps_what_it_is_trusted_for(own_services, storag
 
 @pytest.mark.parametrize("name", s3_servers.SERVERS)
 def test_another_server_keeps_what_it_is_trusted_for(storage, name):
-    if obstacle := s3_servers.obstacle(name):
-        pytest.skip(obstacle)
     with s3_servers.SERVERS[name]() as environ:
         place = {"endpoint_url": environ["AWS_ENDPOINT_URL_S3"]}
         found = broken(location.alike(storage, **place))
