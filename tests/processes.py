@@ -1,6 +1,7 @@
-"""Processes as people and servers start them: manage.py, the wait for a port."""
+"""Processes as people and servers start them: manage.py, signals, the wait for a port."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,15 @@ def manage(
         check=False,
         **options,
     )
+
+
+def heed_signals() -> None:
+    """Take signals as on a terminal, as the `preexec_fn` of a process that a test sends one.
+
+    `nohup` and a shell that runs something in the background let it ignore some.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def skip_unless(is_there: object, text: str) -> None:

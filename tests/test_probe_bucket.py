@@ -21,7 +21,7 @@ from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
 from files.storage.probe.promises import NotAskedError
 from project import aws
 from tests import location
-from tests.processes import ROOT, manage
+from tests.processes import ROOT, heed_signals, manage
 from tests.test_readme import README
 
 LINES = {"ok": True, "-": None, "note": False, "FAILS": False}
@@ -105,7 +105,7 @@ def test_an_end_by_a_signal_leaves_nothing(storage, full_pipe, number):
     """
     reader, writer = full_pipe
     command = [sys.executable, "-u", str(ROOT / "manage.py"), "probe_bucket"]
-    process = psutil.Popen(command, stdout=writer, cwd=ROOT)
+    process = psutil.Popen(command, stdout=writer, cwd=ROOT, preexec_fn=heed_signals)
     end = time.monotonic() + 30
     while not (left(storage) and does_nothing(process)):
         assert time.monotonic() < end

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from project.sandbox.services import lifetime
-from tests.processes import ROOT
+from tests.processes import ROOT, heed_signals
 
 ONE = "tests/test_models.py::test_a_missing_object_is_marked_until_it_is_back"
 LONG = "tests/test_startup.py::test_secretsmanager_that_never_answers_is_given_up_within_10_s"
@@ -208,14 +208,8 @@ def started(*command, **environ):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=_heed_signals,
+        preexec_fn=heed_signals,
     )
-
-
-def _heed_signals():
-    """Do so also in what `nohup` has started, or a shell in the background."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_words(process, words):

@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 
 from project.sandbox import services
 from project.sandbox.samples import samples
-from tests.processes import ROOT, manage, wait_for
+from tests.processes import ROOT, heed_signals, manage, wait_for
 from tests.test_startup import NOTHING
 
 
@@ -124,13 +124,8 @@ def sandbox(*arguments):
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
-
-
-def heed_ctrl_c():
-    """Take SIGINT as on a terminal: a shell lets what it runs in the background ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def communicate(process):
