@@ -1,7 +1,10 @@
 """The views."""
 
+import sys
+
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -10,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from django.views.defaults import server_error as internal_server_error
 
 from files import access, delivery
 from files.models import File
@@ -40,4 +44,14 @@ def _unauthenticated(request: HttpRequest) -> HttpResponse:
         response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=401)
         response.headers["WWW-Authenticate"] = 'Bearer realm="files"'  # RFC 6750 section 3
     patch_vary_headers(response, ["Accept"])
+    return response
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Say that the database is out of reach, where it was that, and 500 for all else."""
+    if not isinstance(sys.exc_info()[1], InterfaceError | OperationalError):
+        return internal_server_error(request)
+    text = _("The database cannot be reached now; try again in a moment.")
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=503)
+    response.headers["Retry-After"] = "5"
     return response

@@ -53,14 +53,16 @@ def _client() -> "SecretsManagerClient":
     return cast("SecretsManagerClient", client)
 
 
-def fetch(secret_id: str) -> dict[str, Any]:
+def fetch(secret_id: str, stage: str = "AWSCURRENT") -> dict[str, Any]:
     """Return the secret's JSON object, which has a non-empty string under ``password``.
+
+    The stage is the label of a version: during a rotation the next one is ``AWSPENDING``.
 
     Ends within 10 s, or 20 where STS or SSO give the credentials. Raises SecretError when the
     secret cannot be had or is not such an object.
     """
     try:
-        secret = _client().get_secret_value(SecretId=secret_id)
+        secret = _client().get_secret_value(SecretId=secret_id, VersionStage=stage)
     except (BotoCoreError, ClientError, OSError, ValueError) as error:
         raise SecretError(_sentence(secret_id, *_explained(error))) from None
     return _parsed(secret_id, secret.get("SecretString"))

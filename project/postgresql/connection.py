@@ -1,0 +1,70 @@
+"""Connections to PostgreSQL, with a user and password that may change, and a limit of silence."""
+
+import select
+from collections.abc import Generator
+from functools import partial
+from time import monotonic
+from typing import Any, Self
+
+import psycopg
+
+from project.postgresql.credentials import Credentials
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that `credentials` make, and that gives a silent server up after `patience`.
+
+    A server that is stopped, or whose machine is frozen, still acknowledges TCP, so that no limit
+    of the network or of the server itself ends the wait for it.
+    """
+
+    patience: float | None = None  # seconds
+
+    @classmethod
+    def connect(  # type: ignore[override]
+        cls,
+        conninfo: str = "",
+        *,
+        credentials: Credentials | None = None,
+        patience: float | None = None,
+        **params: Any,
+    ) -> Self:
+        """Connect as psycopg does. Raises psycopg.OperationalError."""
+        connect = partial(super().connect, conninfo, **params)
+        if credentials is None:
+            connection = connect()
+        else:
+            connection = credentials.connect(
+                lambda user, password: connect(user=user, password=password)
+            )
+        connection.patience = patience
+        return connection
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
+        """Wait for the server. Raises psycopg.OperationalError, and closes, after `patience`."""
+        return super().wait(self._impatient(gen) if self.patience else gen, *args, **options)
+
+    def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Go on as `gen` does; psycopg sends 0 ten times a second while there is nothing."""
+        assert self.patience  # noqa: S101 - for the type checker
+        end = monotonic() + self.patience
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if ready:
+                    end = monotonic() + self.patience
+                elif monotonic() > end:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(
+                        f"the database has not answered for {self.patience:g} s"
+                    )
+                state = gen.send(ready)
+        except StopIteration as result:
+            return result.value
+
+    def has_news(self) -> bool:
+        """Return whether the server has sent anything unasked, such as the end of the session."""
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))

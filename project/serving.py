@@ -1,0 +1,26 @@
+"""What a process that serves the web has beside the settings: wsgi.py and asgi.py begin with it."""
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+POOL_WAIT = 5  # seconds until a request that gets no connection ends with 503
+
+
+def prepare(keeps_threads: bool) -> None:
+    """Check that there is something to serve, and let connections to the database be kept.
+
+    `keeps_threads` tells whether a thread serves many requests; a connection that another one
+    keeps is never used again, unless all take theirs from a pool. Raises ImproperlyConfigured.
+    """
+    if not settings.CONFIGURED:
+        raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
+    database = settings.DATABASES["default"]
+    if settings.DATABASE_POOL:
+        database["CONN_MAX_AGE"] = 0
+        database["OPTIONS"]["pool"] = {
+            "min_size": 1,
+            "max_size": settings.DATABASE_POOL,
+            "timeout": POOL_WAIT,
+        }
+    elif not keeps_threads:
+        database["CONN_MAX_AGE"] = 0

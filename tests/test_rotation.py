@@ -1,0 +1,280 @@
+"""A password that rotates while the production server works."""
+
+import http.client
+import json
+import os
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import urllib3
+from django.conf import settings
+from django.db import connection
+
+from project import aws, secretsmanager
+from project.postgresql import credentials
+from project.postgresql.connection import Connection
+from tests.processes import manage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Role:
+    """A user of the database, and a secret with the password."""
+
+    def __init__(self, name):
+        self.client = aws.session().create_client("secretsmanager")
+        self.name = name
+        self.secret_id = f"{name}/{secrets.token_hex(4)}"
+        self.made = []
+        self.make_user(name, "first")
+        value = self._value("first")
+        self.client.create_secret(Name=self.secret_id, SecretString=value)
+
+    def make_user(self, name, password):
+        owner = settings.DATABASES["default"]["USER"]
+        self.made.append(name)
+        execute(f'CREATE ROLE "{name}" LOGIN PASSWORD \'{password}\' IN ROLE "{owner}"')
+
+    def set_in_database(self, password):
+        """Change the password, and end all sessions of the old one."""
+        execute(f"ALTER ROLE \"{self.name}\" PASSWORD '{password}'")
+        self.end_sessions()
+
+    def end_sessions(self):
+        execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = ANY(%s)",
+            [self.made],
+        )
+
+    def set_in_secret(self, password, stages=("AWSCURRENT",), user=None):
+        self.client.put_secret_value(
+            SecretId=self.secret_id,
+            SecretString=self._value(password, user),
+            VersionStages=list(stages),
+        )
+
+    def _value(self, password, user=None):
+        return json.dumps({"username": user or self.name, "password": password})
+
+    def remove(self):
+        self.end_sessions()
+        for name in self.made:
+            execute(f'DROP ROLE "{name}"')
+        self.client.delete_secret(SecretId=self.secret_id, ForceDeleteWithoutRecovery=True)
+
+
+def execute(sql, params=()):
+    """Execute by a connection of its own, as another process does."""
+    own = connection.get_connection_params() | {"cursor_factory": None, "autocommit": True}
+    with Connection.connect(**own) as session:
+        session.execute(sql, params or None)
+
+
+@pytest.fixture
+def role(own_services, bucket, db):
+    role = Role(f"{bucket}-rotates")
+    yield role
+    role.remove()
+
+
+class Asked(list):
+    """The stages that SecretsManager was asked for, at `url`."""
+
+    url = ""
+
+
+@pytest.fixture
+def asked(answering):
+    """Pass requests to SecretsManager on."""
+    asked = Asked()
+    upstream = urlsplit(aws.session().create_client("secretsmanager").meta.endpoint_url).netloc
+
+    def answer(path, headers, body):
+        asked.append(json.loads(body)["VersionStage"])
+        request = http.client.HTTPConnection(upstream, timeout=10)
+        request.request("POST", path, body, dict(headers))
+        response = request.getresponse()
+        data = response.read()
+        request.close()
+        return response.status, {"Content-Type": "application/x-amz-json-1.1"}, data
+
+    asked.url = answering(answer)
+    return asked
+
+
+@pytest.fixture
+def environ(role, asked):
+    return {
+        "APP_DB_SECRET": role.secret_id,
+        "APP_DB_USER": role.name,
+        "APP_DEBUG": "false",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": asked.url,
+    }
+
+
+def load(url, headers, seconds, rate=50):
+    """Ask for the address so many times a second; yield the statuses."""
+    pool = urllib3.PoolManager(maxsize=32, retries=False)
+
+    def ask(number):
+        time.sleep(max(0, start + number / rate - time.monotonic()))
+        return pool.request("GET", url, headers=headers, redirect=False).status
+
+    start = time.monotonic()
+    with ThreadPoolExecutor(32) as threads:
+        yield from threads.map(ask, range(int(seconds * rate)))
+
+
+def rotate_secret_first(role):
+    role.set_in_secret("next")
+    role.set_in_database("next")
+
+
+def rotate_as_aws_does(role):
+    role.set_in_secret("next", ["AWSPENDING"])
+    role.set_in_database("next")
+    time.sleep(1)
+    role.set_in_secret("next")
+
+
+def rotate_role_first(role):
+    role.set_in_database("next")
+    time.sleep(1)
+    role.set_in_secret("next")
+
+
+def rotate_to_another_user(role):
+    role.make_user(f"{role.name}2", "next")
+    role.set_in_secret("next", user=f"{role.name}2")
+    role.set_in_database("gone")
+
+
+@pytest.mark.parametrize(
+    ("rotate", "pool", "most"),
+    [
+        (rotate_secret_first, "0", 1),
+        (rotate_as_aws_does, "0", 2),
+        (rotate_role_first, "0", 5),
+        (rotate_to_another_user, "0", 1),
+        (rotate_secret_first, "4", 1),
+        (rotate_role_first, "4", 5),
+    ],
+)
+def test_no_request_fails_while_the_password_rotates(
+    role, asked, environ, serve, make_file, viewer, tmp_path, rotate, pool, most
+):
+    file, log = make_file(), tmp_path / "log"
+    capture = f"--capture-output --error-logfile={log} --access-logfile=/dev/null"
+    url = serve(APP_DB_POOL=pool, GUNICORN_CMD_ARGS=capture, **environ)
+    session = {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+    with ThreadPoolExecutor(1) as threads:
+        answers = load(f"{url}/files/{file.pk}/", session, 4)
+        statuses = [next(answers) for _ in range(25)]
+        del asked[:]
+        rotated = threads.submit(rotate, role)
+        statuses += answers
+        rotated.result()
+    # A statement under way is lost with its session, and nobody knows what it has done.
+    lost = log.read_text().count("django.db.utils.OperationalError: terminating connection due to")
+    assert statuses.count(200) == len(statuses) - lost
+    assert statuses.count(503) == lost < 5
+    assert 1 <= len(asked) <= most
+
+
+# What connects, without a server
+
+
+@pytest.fixture
+def secret(role, asked, monkeypatch):
+    """The secret of the role, as a process knows it that has started with it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", asked.url)
+    secretsmanager._client.cache_clear()
+    yield credentials.Secret(role.secret_id, role.name, "first")
+    secretsmanager._client.cache_clear()
+
+
+def connect(user, password):
+    params = connection.get_connection_params() | {"cursor_factory": None}
+    del params["credentials"]
+    with Connection.connect(**params | {"user": user, "password": password}) as own:
+        return own.info.user
+
+
+def test_fifty_threads_that_are_refused_at_once_ask_once(role, asked, secret):
+    role.set_in_secret("next")
+    role.set_in_database("next")
+    with ThreadPoolExecutor(50) as threads:
+        users = list(threads.map(lambda _: secret.connect(connect), range(50)))
+    assert users == [role.name] * 50
+    assert asked == ["AWSCURRENT"]
+
+
+def test_a_secret_that_stays_wrong_is_asked_for_once_a_second(role, asked, secret):
+    role.set_in_database("another")
+    start = time.monotonic()
+
+    def fail(_):
+        while time.monotonic() < start + 6:
+            with pytest.raises(psycopg.OperationalError, match=f"{role.secret_id}' has no other"):
+                secret.connect(connect)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fail, range(8)))
+    assert 4 <= len(asked) <= time.monotonic() - start + 2
+
+
+def test_a_database_that_is_down_does_not_ask(asked, secret):
+    def connect_nowhere(user, password):
+        return psycopg.connect(host="127.0.0.1", port=9, user=user, password=password)
+
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        secret.connect(connect_nowhere)
+    assert asked == []
+
+
+def test_a_secretsmanager_that_fails_gives_the_old_error_and_one_line(
+    role, answering, secret, monkeypatch, caplog
+):
+    role.set_in_database("another")
+    requests = []
+    error = b'{"__type": "AccessDeniedException", "Message": "no"}'
+    url = answering(lambda *request: requests.append(request) or (400, {}, error))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+    secretsmanager._client.cache_clear()
+    for _ in range(20):
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            secret.connect(connect)
+    assert len(requests) == 1
+    (record,) = caplog.records
+    assert "AccessDeniedException; allow secretsmanager:GetSecretValue" in record.getMessage()
+
+
+def test_a_password_that_is_current_too_early_is_not_tried_twice(role, asked, secret):
+    role.set_in_secret("too early")
+    tried = []
+
+    def connect_and_note(user, password):
+        tried.append(password)
+        return connect(user, password)
+
+    role.set_in_database("unknown")
+    with pytest.raises(psycopg.OperationalError):
+        secret.connect(connect_and_note)
+    assert tried == ["first", "too early"]
+
+
+def test_the_shell_gets_the_password_of_the_moment(role, environ, tmp_path):
+    """psql stands here for itself: not each machine has it."""
+    psql = tmp_path / "psql"
+    psql.write_text('#!/bin/sh\nsleep 1; echo "$PGPASSWORD"\n')
+    psql.chmod(0o755)
+    role.set_in_secret("next", ["AWSPENDING"])
+    role.set_in_database("next")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    name = connection.settings_dict["NAME"]
+    done = manage("dbshell", environ=environ | {"PATH": path, "APP_DB_NAME": name})
+    assert (done.stdout, done.stderr, done.returncode) == (b"next\n", b"", 0)
