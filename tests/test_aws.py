@@ -259,7 +259,7 @@ def test_secretsmanager_is_asked_once_more_where_it_fails(answering):
 
     done = manage("diffsettings", environ={"AWS_ENDPOINT_URL_SECRETS_MANAGER": answering(answer)})
     assert (done.returncode, done.stderr) == (0, b"")
-    assert asked == [{"SecretId": os.environ["APP_DB_SECRET"]}] * 2
+    assert asked == [{"SecretId": os.environ["APP_DB_SECRET"], "VersionStage": "AWSCURRENT"}] * 2
 
 
 def test_a_proxy_that_is_out_of_reach_is_one_sentence():
