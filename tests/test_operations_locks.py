@@ -6,12 +6,12 @@ import time
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from urllib3 import HTTPConnectionPool
 
 from files import operations
 from files.models import File, Operation
-from files.operations import ConflictError
+from files.operations import ConflictError, locked
 from files.storage.writing import PART_SIZE
 from tests.operations import (
     ACTIONS,
@@ -225,4 +225,41 @@ def test_no_lock_outlives_a_lock_statement_that_fails(transactional_db, make_fil
     failing = "SELECT pg_try_advisory_lock(1), 1 / (random() * 0)::int"
     with contextlib.suppress(DatabaseError), breaking(part, failing):
         file.trash()
+    assert locks_in_the_end() == 0
+
+
+# A session that ends takes its locks with it
+
+
+def end_session():
+    """End the session of this thread as the server does at a rotation or a failover."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()
+    with contextlib.closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+
+
+def test_an_operation_that_has_lost_its_lock_writes_no_row(
+    transactional_db, make_file, storage, during
+):
+    file, other = make_file("a", b"text"), File.objects.get()
+
+    def lose_to_another():
+        end_session()
+        assert elsewhere(lambda: other.rename("c")) == []
+
+    during("PutObject", lose_to_another)
+    with pytest.raises(OperationalError, match="was lost, and the lock on the file with it"):
+        file.rename("b")
+    sweep()
+    assert (objects(storage), rows()) == ({"c": b"text"}, [("c", "c", True)])
+    assert locks() == 0
+
+
+def test_no_statement_follows_a_lock_that_was_lost_under_another(transactional_db):
+    with pytest.raises(OperationalError), locked("a"):
+        end_session()
+        with locked("b"):
+            pass
     assert locks_in_the_end() == 0

@@ -1,10 +1,12 @@
 """Locks on keys, by PostgreSQL's advisory locks, and the transactions that they live in."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from files.storage import ObjectChangedError
 
@@ -36,7 +38,8 @@ def refuse_transaction(action: str) -> None:
 def locked(*keys: str) -> Iterator[None]:
     """Let nobody else operate on the keys meanwhile. Raises ConflictError.
 
-    Inside a caller's transaction they stay locked until its end.
+    Inside a caller's transaction they stay locked until its end. Outside, the lock ends with the
+    session: where another one has taken its place, each statement raises OperationalError.
     """
     if in_callers_transaction():
         _lock("pg_try_advisory_xact_lock", keys)
@@ -49,10 +52,21 @@ def locked(*keys: str) -> Iterator[None]:
     except BaseException:  # a lock of the session outlives the statement that fails
         _end_session()
         raise
+    session = connection.connection
     try:
-        yield
+        with connection.execute_wrapper(partial(_refuse_another, session)):
+            yield
     finally:
         _unlock(keys)
+
+
+def _refuse_another(session: object, execute: Callable[..., Any], *arguments: Any) -> Any:
+    """Execute a statement of the session that holds the lock, and of no other."""
+    if connection.connection is not session:
+        raise OperationalError(
+            "The connection to the database was lost, and the lock on the file with it: try again."
+        )
+    return execute(*arguments)
 
 
 def _lock(function: str, keys: tuple[str, ...]) -> None:
