@@ -248,6 +248,8 @@ LOGGING = {
     },
     "loggers": {
         "files": {"handlers": ["stderr"], "level": "INFO"},
+        "project": {"handlers": ["stderr"], "level": "INFO"},
+        "psycopg": {"handlers": ["stderr"], "level": "WARNING"},
         "django": {"handlers": ["stderr"], "level": "INFO"},
         # Requests that Django refuses, such as for a host that is not allowed: any client can cause
         # them, as often as it likes.

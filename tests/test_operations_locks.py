@@ -258,8 +258,8 @@ def test_an_operation_that_has_lost_its_lock_writes_no_row(
 
 
 def test_no_statement_follows_a_lock_that_was_lost_under_another(transactional_db):
-    with pytest.raises(OperationalError), locked("a"):
+    with locked("a"):
         end_session()
-        with locked("b"):
+        with pytest.raises(OperationalError), locked("b"):
             pass
     assert locks_in_the_end() == 0

@@ -20,7 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection
+from django.views.debug import ExceptionReporter
 
+from project.hidden import Hidden
 from project.postgresql.base import DatabaseWrapper
 from project.sandbox import services
 from tests.processes import manage
@@ -101,6 +103,20 @@ def connect(postgres, django_db_blocker):
     for each in made:
         each.close()
     django_db_blocker.restore()
+
+
+@pytest.mark.parametrize("option", [{"PORT": 9}, {"NAME": "nothing"}])
+def test_no_traceback_shows_the_password(postgres, django_db_blocker, option):
+    """As in the page of Django's DEBUG, which has all variables of all frames."""
+    own = {"HOST": postgres.host, "PORT": postgres.port, "USER": postgres.user}
+    own |= {"PASSWORD": Hidden(postgres.password), "OPTIONS": {}} | option
+    wrapper = DatabaseWrapper(connection.settings_dict | own, DEFAULT_DB_ALIAS)
+    with django_db_blocker.unblock(), pytest.raises(OperationalError) as raised:
+        wrapper.ensure_connection()
+    error = raised.value.with_traceback(None)  # its cause has all frames but this test's own
+    page = ExceptionReporter(None, raised.type, error, None).get_traceback_html()
+    assert "********" in page
+    assert postgres.password.split()[0] not in page  # the rest may be escaped
 
 
 # TLS

@@ -4,8 +4,10 @@ import http.client
 import json
 import os
 import secrets
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg
@@ -31,7 +33,7 @@ class Role:
         self.secret_id = f"{name}/{secrets.token_hex(4)}"
         self.made = []
         self.make_user(name, "first")
-        value = self._value("first")
+        value = self.value("first")
         self.client.create_secret(Name=self.secret_id, SecretString=value)
 
     def make_user(self, name, password):
@@ -53,11 +55,11 @@ class Role:
     def set_in_secret(self, password, stages=("AWSCURRENT",), user=None):
         self.client.put_secret_value(
             SecretId=self.secret_id,
-            SecretString=self._value(password, user),
+            SecretString=self.value(password, user),
             VersionStages=list(stages),
         )
 
-    def _value(self, password, user=None):
+    def value(self, password, user=None):
         return json.dumps({"username": user or self.name, "password": password})
 
     def remove(self):
@@ -183,6 +185,7 @@ def test_no_request_fails_while_the_password_rotates(
     assert statuses.count(200) == len(statuses) - lost
     assert statuses.count(503) == lost < 5
     assert 1 <= len(asked) <= most
+    assert "INFO project.postgresql.credentials: The database takes another" in log.read_text()
 
 
 # What connects, without a server
@@ -197,10 +200,10 @@ def secret(role, asked, monkeypatch):
     secretsmanager._client.cache_clear()
 
 
-def connect(user, password):
+def connect(user, password, **options):
     params = connection.get_connection_params() | {"cursor_factory": None}
     del params["credentials"]
-    with Connection.connect(**params | {"user": user, "password": password}) as own:
+    with Connection.connect(**params | {"user": user, "password": password} | options) as own:
         return own.info.user
 
 
@@ -219,7 +222,9 @@ def test_a_secret_that_stays_wrong_is_asked_for_once_a_second(role, asked, secre
 
     def fail(_):
         while time.monotonic() < start + 6:
-            with pytest.raises(psycopg.OperationalError, match=f"{role.secret_id}' has no other"):
+            with pytest.raises(
+                psycopg.OperationalError, match=f"{role.secret_id}' says no password"
+            ):
                 secret.connect(connect)
 
     with ThreadPoolExecutor(8) as threads:
@@ -229,16 +234,91 @@ def test_a_secret_that_stays_wrong_is_asked_for_once_a_second(role, asked, secre
 
 def test_a_database_that_is_down_does_not_ask(asked, secret):
     def connect_nowhere(user, password):
-        return psycopg.connect(host="127.0.0.1", port=9, user=user, password=password)
+        return Connection.connect(host="127.0.0.1", port=9, user=user, password=password)
 
     with pytest.raises(psycopg.OperationalError, match="refused"):
         secret.connect(connect_nowhere)
     assert asked == []
 
 
+def test_a_password_is_refused_by_one_of_several_servers_that_are_down(role, asked, secret):
+    """As by one of a host's addresses, where another has no route."""
+    port = connection.settings_dict["PORT"]
+    role.set_in_secret("next")
+    role.set_in_database("next")
+    several = {"host": "127.0.0.1,127.0.0.1", "port": f"{port},9"}
+    assert secret.connect(partial(connect, **several)) == role.name
+    assert asked == ["AWSCURRENT"]
+
+
+def test_threads_that_are_refused_do_not_wait_one_after_another_for_a_database(role, asked, secret):
+    """It is gone when the other password is tried."""
+    role.set_in_secret("next")
+    role.set_in_database("next")
+    refused, tried = threading.Barrier(8), []
+
+    def connect_while_it_goes(user, password):
+        if password == "next":
+            tried.append(password)
+            raise psycopg.OperationalError("connection timeout expired")
+        try:
+            connect(user, password)
+        finally:
+            refused.wait(10)
+
+    def fail(_):
+        with pytest.raises(psycopg.OperationalError):
+            secret.connect(connect_while_it_goes)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fail, range(8)))
+    assert (tried, asked) == (["next"], ["AWSCURRENT"])
+
+
+def test_a_password_that_rotates_twice_is_taken_up(role, asked, secret):
+    """A thread that waits for another one's password is refused by that too."""
+    role.set_in_secret("next")
+    role.set_in_database("next")
+    rotated = threading.Lock()
+
+    def connect_and_rotate(user, password):
+        found = connect(user, password)
+        if password == "next" and rotated.acquire(blocking=False):
+            role.set_in_secret("last")
+            role.set_in_database("last")
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        users = list(threads.map(lambda _: secret.connect(connect_and_rotate), range(8)))
+    assert users == [role.name] * 8
+    assert asked == ["AWSCURRENT"] * 2
+
+
+def test_a_secretsmanager_that_hangs_is_not_asked_again_at_once(
+    role, asked, answering, secret, monkeypatch
+):
+    """It says what is current, and hangs for AWSPENDING: each attempt ends after 2 s."""
+    role.set_in_database("another")
+    requests = []
+    current = json.dumps({"SecretString": role.value("first")}).encode()
+
+    def answer(path, headers, body):
+        requests.append(json.loads(body)["VersionStage"])
+        if requests[-1] == "AWSPENDING":
+            time.sleep(3)
+        return 200, {"Content-Type": "application/x-amz-json-1.1"}, current
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", answering(answer))
+    secretsmanager._client.cache_clear()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        secret.connect(connect)
+    assert requests == ["AWSCURRENT", "AWSPENDING", "AWSPENDING"]
+
+
 def test_a_secretsmanager_that_fails_gives_the_old_error_and_one_line(
     role, answering, secret, monkeypatch, caplog
 ):
+    monkeypatch.setattr(credentials, "PAUSE", credentials.PATIENCE - 1)  # which is not waited for
     role.set_in_database("another")
     requests = []
     error = b'{"__type": "AccessDeniedException", "Message": "no"}'

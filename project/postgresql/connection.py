@@ -2,13 +2,17 @@
 
 import select
 from collections.abc import Generator
+from contextvars import ContextVar
 from functools import partial
 from time import monotonic
 from typing import Any, Self
 
 import psycopg
 
-from project.postgresql.credentials import Credentials
+from project.postgresql.credentials import Credentials, RefusedError
+
+# Those of the addresses that the connect of this thread has tried.
+_errors: ContextVar[list[psycopg.Error]] = ContextVar("errors")
 
 
 class Connection(psycopg.Connection[Any]):
@@ -30,7 +34,7 @@ class Connection(psycopg.Connection[Any]):
         **params: Any,
     ) -> Self:
         """Connect as psycopg does. Raises psycopg.OperationalError."""
-        connect = partial(super().connect, conninfo, **params)
+        connect = partial(cls._connect, conninfo, **params)
         if credentials is None:
             connection = connect()
         else:
@@ -39,6 +43,31 @@ class Connection(psycopg.Connection[Any]):
             )
         connection.patience = patience
         return connection
+
+    @classmethod
+    def _connect(cls, conninfo: str, **params: Any) -> Self:
+        """Connect to the first address that lets the user in.
+
+        What is raised has no frames of psycopg, where the password is in plain text.
+        """
+        errors: list[psycopg.Error] = []
+        _errors.set(errors)
+        try:
+            return super().connect(conninfo, **params)
+        except psycopg.Error as error:
+            found = error.with_traceback(None)
+        if any(error.pgconn and error.pgconn.used_password for error in errors):
+            found = RefusedError(str(found))
+        raise found
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **options: Any) -> Generator[Any, Any, Self]:
+        """Connect to one address: of several, psycopg tells the error of the last alone."""
+        try:
+            return (yield from super()._connect_gen(*args, **options))
+        except psycopg.Error as error:
+            _errors.get().append(error)
+            raise
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Wait for the server. Raises psycopg.OperationalError, and closes, after `patience`."""

@@ -23,6 +23,13 @@ LOG_INTERVAL = 60  # seconds
 logger = logging.getLogger(__name__)
 
 
+class RefusedError(psycopg.OperationalError):
+    """A server was reached and asked for a password, and lets nobody in by it.
+
+    Or for another reason, such as too many connections: one that fails has no SQLSTATE.
+    """
+
+
 class Login(NamedTuple):
     """A user's name and password."""
 
@@ -64,18 +71,20 @@ class Secret:
         login, began = self._login, monotonic()
         try:
             return connect(*login)
-        except psycopg.OperationalError as error:
-            if not _is_refusal(error):
-                raise
+        except RefusedError as error:
             refusal = error
         with self._lock:
             if self._login == login:
                 if self._given_up > began:  # by a thread that was refused at the same time
                     raise self._explained(refusal)
-                return self._renew(connect, refusal)
-        return connect(*self._login)
+                try:
+                    return self._renew(connect, refusal)
+                except psycopg.Error:
+                    self._given_up = monotonic()
+                    raise
+        return self.connect(connect)
 
-    def _renew(self, connect: Callable[[str, str], T], refusal: psycopg.OperationalError) -> T:
+    def _renew(self, connect: Callable[[str, str], T], refusal: RefusedError) -> T:
         """Connect by another password of the secret.
 
         The rotation of AWS sets the password in the database first, while the secret has it as
@@ -91,21 +100,21 @@ class Secret:
                 continue
             try:
                 found = connect(*login)
-            except psycopg.OperationalError as error:
-                if not _is_refusal(error):
-                    raise
+            except RefusedError:
                 refused.add(login)
             else:
                 self._login = login
                 logger.info("The database takes another password of the secret %r.", self._id)
                 return found
-        self._given_up = monotonic()
         raise self._explained(refusal)
 
     def _may_ask(self, end: float) -> bool:
-        """Wait until the secret may be asked for, two at once and then one a second; or say no."""
+        """Wait until the secret may be asked for, two at once and then one a second; or say no.
+
+        What failed is not waited for.
+        """
         now = monotonic()
-        if self._next_ask > end:
+        if max(now, self._next_ask) > end or self._next_ask > now + 1:
             return False
         sleep(max(0, self._next_ask - now))
         self._next_ask = max(self._next_ask, now - 1) + 1
@@ -127,9 +136,8 @@ class Secret:
             self._logged = now
             logger.warning("The database refuses the password that was taken before. %s", error)
 
-    def _explained(self, refusal: psycopg.OperationalError) -> psycopg.OperationalError:
-        text = f"{refusal} (the secret {self._id!r} has no other password)"
-        return psycopg.OperationalError(text, pgconn=refusal.pgconn)
+    def _explained(self, refusal: RefusedError) -> RefusedError:
+        return RefusedError(f"{refusal} (the secret {self._id!r} says no password that works)")
 
 
 class Token:
@@ -153,14 +161,6 @@ class Token:
     def connect(self, connect: Callable[[str, str], T]) -> T:
         """Return what `connect` returns for the user and a new token."""
         return connect(*self.login())
-
-
-def _is_refusal(error: psycopg.OperationalError) -> bool:
-    """Return whether the server was reached and asked for a password.
-
-    A connection that fails has no SQLSTATE.
-    """
-    return error.pgconn is not None and bool(error.pgconn.used_password)
 
 
 @cache
