@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from project.postgresql.connection import Connection
+
 POOL_WAIT = 5  # seconds until a request that gets no connection ends with 503
 
 
@@ -18,9 +20,11 @@ def prepare(keeps_threads: bool) -> None:
     if settings.DATABASE_POOL:
         database["CONN_MAX_AGE"] = 0
         database["OPTIONS"]["pool"] = {
+            "connection_class": Connection,
             "min_size": 1,
             "max_size": settings.DATABASE_POOL,
             "timeout": POOL_WAIT,
+            "reconnect_timeout": POOL_WAIT,  # after which the next request tries again at once
         }
     elif not keeps_threads:
         database["CONN_MAX_AGE"] = 0

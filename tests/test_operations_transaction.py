@@ -10,6 +10,7 @@ from django.db.transaction import TransactionManagementError
 
 from files.models import File, Operation
 from files.operations import ConflictError
+from project.postgresql.connection import Connection
 from tests.operations import (
     ACTIONS,
     RollBackError,
@@ -247,3 +248,24 @@ def test_a_create_with_an_old_snapshot_keeps_the_object_that_came_since(
     ended.set()
     thread.join()
     assert (rows(), objects(storage)) == ([("a", "a", True)], {"a": b"theirs"})
+
+
+@pytest.fixture
+def pool_of_one(transactional_db, monkeypatch):
+    """Let this thread take its connection from a pool that has no second one."""
+    pool = {"connection_class": Connection, "max_size": 1, "min_size": 1, "timeout": 1}
+    connection.close()
+    with monkeypatch.context() as patch:
+        patch.setitem(connection.settings_dict["OPTIONS"], "pool", pool)
+        patch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+        yield
+        connection.close()
+        connection.close_pool()
+
+
+def test_a_file_is_created_in_a_transaction_that_has_the_only_connection_of_a_pool(
+    pool_of_one, storage
+):
+    with transaction.atomic():
+        create("a")
+    assert (objects(storage), rows()) == ({"a": b"text"}, [("a", "a", True)])

@@ -105,10 +105,13 @@ def who() -> str:
 def _committed(sql: str, parameters: list[Any]) -> Any:
     """Execute a statement that is committed now, whatever becomes of the caller's transaction.
 
-    Inside one it needs a connection of its own for the moment.
+    Inside one it needs a connection of its own for the moment, and not one of a pool: that may have
+    none but those of transactions which wait for this.
     """
     own = connection.copy() if in_callers_transaction() else None
     try:
+        if own is not None:
+            own.settings_dict["OPTIONS"].pop("pool", None)
         with (own or connection).cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchone()

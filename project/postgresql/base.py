@@ -2,7 +2,7 @@
 
 Beside Django's own it takes in `OPTIONS`: `secret`, the id of the secret that USER and PASSWORD
 are from; or `iam`, so that USER connects by tokens of IAM; and `patience`, the seconds after which
-a server that says nothing is given up.
+a server that says nothing is given up. A `pool` needs our `connection_class`.
 """
 
 from typing import Any
@@ -24,12 +24,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     Database = database
     client_class = DatabaseClient
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        options = self.settings_dict["OPTIONS"]
-        if pool := options.get("pool"):
-            options["pool"] = {"connection_class": Connection} | ({} if pool is True else pool)
 
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
