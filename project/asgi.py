@@ -3,15 +3,18 @@
 import os
 import sys
 
-from django.core.asgi import get_asgi_application
+import django
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from project import serving
+from project.handler import Handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 try:
-    serving.prepare(keeps_threads=False)
-    application = get_asgi_application()
+    serving.prepare()
+    django.setup(set_prefix=False)
+    application = Handler(settings.THREADS)
 except ImproperlyConfigured as error:
     sys.exit(f"project.asgi: {error}")

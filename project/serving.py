@@ -8,11 +8,10 @@ from project.postgresql.connection import Connection
 POOL_WAIT = 5  # seconds until a request that gets no connection ends with 503
 
 
-def prepare(keeps_threads: bool) -> None:
-    """Check that there is something to serve, and let connections to the database be kept.
+def prepare() -> None:
+    """Check that there is something to serve, and set how it asks the database.
 
-    `keeps_threads` tells whether a thread serves many requests; a connection that another one
-    keeps is never used again, unless all take theirs from a pool. Raises ImproperlyConfigured.
+    Raises ImproperlyConfigured.
     """
     if not settings.CONFIGURED:
         raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
@@ -26,5 +25,3 @@ def prepare(keeps_threads: bool) -> None:
             "timeout": POOL_WAIT,
             "reconnect_timeout": POOL_WAIT,  # after which the next request tries again at once
         }
-    elif not keeps_threads:
-        database["CONN_MAX_AGE"] = 0

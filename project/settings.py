@@ -127,6 +127,7 @@ else:
     DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
     SILENCED_SYSTEM_CHECKS = ["fields.E220", "fields.E222"]  # no database computes no columns
 
+THREADS = _number("APP_THREADS", "16")  # of a process that serves the web, each with one request
 DATABASE_POOL = _number("APP_DB_POOL", "0")  # connections of a process that serves the web
 
 DEBUG = _flag("APP_DEBUG")

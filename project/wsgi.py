@@ -11,7 +11,7 @@ from project import serving
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 try:
-    serving.prepare(keeps_threads=True)
+    serving.prepare()
     application = get_wsgi_application()
 except ImproperlyConfigured as error:
     sys.exit(f"project.wsgi: {error}")
