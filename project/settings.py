@@ -214,7 +214,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "static"
+STATIC_ROOT = _env.get("APP_STATIC_ROOT", BASE_DIR / "static")
 if not DEBUG:  # with it, runserver serves the static files from where they are
     STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
     MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
