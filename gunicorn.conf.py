@@ -8,7 +8,7 @@ import os
 bind = "0.0.0.0:8000"
 worker_class = "gthread"
 workers = os.cpu_count() or 1
-threads = 16
+threads = int(os.environ.get("APP_THREADS", "16"))
 # One start for all workers: what is missing ends it with one sentence, and memory is shared.
 preload_app = True
 # A thread waits for S3 at most 30 s before the first byte; a worker that hangs longer is replaced.

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from files.circuit import Circuit
 from project.postgresql.connection import Connection
 
 POOL_WAIT = 5  # seconds until a request that gets no connection ends with 503
@@ -15,6 +16,7 @@ def prepare() -> None:
     """
     if not settings.CONFIGURED:
         raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
+    Circuit.threads = settings.THREADS
     database = settings.DATABASES["default"]
     if settings.DATABASE_POOL:
         database["CONN_MAX_AGE"] = 0

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 
@@ -20,19 +20,11 @@ import urllib3
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 from django.core.exceptions import ImproperlyConfigured
 
 from files.keys import MAX_KEY_LENGTH
-from files.storage.client import (
-    ATTEMPTS,
-    CONNECT_TIMEOUT,
-    POOL,
-    READ_TIMEOUT,
-    client,
-    configuration_errors,
-)
+from files.storage.circuit import asking, circuit_of
+from files.storage.client import ATTEMPTS, client, configuration_errors, connections
 from files.storage.errors import (
     TRANSIENT,
     Refusal,
@@ -95,20 +87,6 @@ def _bucket(name: str, endpoint: str | None, region: str | None, location: str) 
         return Bucket(aws.session(), client(endpoint, region), name, location)
 
 
-def _pool(session: "Session", origin: str) -> urllib3.HTTPConnectionPool:
-    """Return connections to S3, by the proxies and the certificates that boto3 would use."""
-    options: dict[str, Any] = {
-        "maxsize": POOL,
-        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-        "ca_certs": get_cert_path(session.get_config_variable("ca_bundle") or True),
-        "cert_reqs": "CERT_REQUIRED",
-    }
-    scheme = origin.partition("://")[0]
-    proxy = get_environ_proxies(origin).get(scheme)
-    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-    return manager.connection_from_url(origin)
-
-
 class Bucket:
     """One bucket, to read from. Safe to use from many threads."""
 
@@ -132,7 +110,8 @@ class Bucket:
         credential = parse_qs(example.query)["X-Amz-Credential"][0]
         self._region = credential.split("/")[-3]
         self._credentials = cast("Credentials", session.get_credentials())
-        self._http = _pool(session, self._origin)
+        self._http = connections(session, self._origin)
+        self._circuit = circuit_of(client)
 
     def full_key(self, key: str) -> str:
         """Return the key with the location. Raises S3Error where it is longer than S3's limit."""
@@ -215,22 +194,23 @@ class Bucket:
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
     ) -> Response:
-        """Send one request to a presigned URL. Raises what urllib3 raises."""
+        """Send one request to a presigned URL. Raises what urllib3 raises, S3UnavailableError."""
         if not self._http.proxy or self._http.scheme == "https":
             url = url.removeprefix(self._origin)
-        return Response(
-            self._http.urlopen(
-                method,
-                url,
-                body=data,
-                headers=headers,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
-                decode_content=False,
+        with asking(self._circuit):
+            return Response(
+                self._http.urlopen(
+                    method,
+                    url,
+                    body=data,
+                    headers=headers,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
             )
-        )
 
     def _refuse(self, method: str, key: str, response: Response) -> NoReturn:
         """Raise what Python has for S3's refusal."""

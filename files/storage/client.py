@@ -4,15 +4,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 from django.core.exceptions import ImproperlyConfigured
 
+from files.storage.circuit import watch
 from project import aws
 
 if TYPE_CHECKING:
+    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT = 3  # seconds
@@ -42,6 +47,7 @@ def _client(endpoint: str | None, region: str | None) -> "S3Client":
         found = aws.session().create_client(
             "s3", endpoint_url=endpoint, region_name=region, config=CONFIG
         )
+        watch(found)
         return cast("S3Client", found)
 
 
@@ -52,3 +58,17 @@ def configuration_errors() -> Iterator[None]:
         yield
     except (BotoCoreError, ValueError) as error:
         raise ImproperlyConfigured(f"S3 cannot be used: {error}") from error
+
+
+def connections(session: "Session", origin: str) -> urllib3.HTTPConnectionPool:
+    """Return connections for signed requests, by the proxies and certificates of boto3."""
+    options: dict[str, Any] = {
+        "maxsize": POOL,
+        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+        "ca_certs": get_cert_path(session.get_config_variable("ca_bundle") or True),
+        "cert_reqs": "CERT_REQUIRED",
+    }
+    scheme = origin.partition("://")[0]
+    proxy = get_environ_proxies(origin).get(scheme)
+    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    return manager.connection_from_url(origin)

@@ -1,0 +1,87 @@
+"""What a server waits for, and what may be slow or out: S3 and the database."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+FAILURES = 2  # one after the other, of requests that got no answer
+PROBE_INTERVAL = 0.5  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+class UnavailableError(Exception):
+    """Nobody should wait now: it is out, or too many wait already."""
+
+
+class Circuit:
+    """A bulkhead and a circuit breaker before one service.
+
+    Only the `share` of a server's threads wait at a time, so that the others go on. Where two
+    requests in turn got no answer the service counts as out, and `probe`, which returns whether it
+    answers, is called twice a second until it does. A process without `threads`, such as a command,
+    refuses nothing.
+    """
+
+    threads: ClassVar[int | None] = None
+
+    def __init__(self, name: str, probe: Callable[[], bool], share: float = 0.5) -> None:
+        self.name = name
+        self.is_out = False
+        self._probe, self._share = probe, share
+        self._lock = threading.Lock()
+        self._waiting = self._failures = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Be one of those that wait. Raises UnavailableError."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Begin to wait. Raises UnavailableError."""
+        with self._lock:
+            if self.threads is not None:
+                self._check(max(1, int(self.threads * self._share)))
+            self._waiting += 1
+
+    def leave(self) -> None:
+        """Wait no more."""
+        with self._lock:
+            self._waiting -= 1
+
+    def _check(self, limit: int) -> None:
+        if self.is_out:
+            raise UnavailableError(f"{self.name} is out of reach, as was found out just now")
+        if self._waiting >= limit:
+            raise UnavailableError(f"{self._waiting} requests wait for {self.name} already")
+
+    def note(self, has_answered: bool) -> None:
+        """Say how a request has ended."""
+        with self._lock:
+            self._failures = 0 if has_answered else self._failures + 1
+            if self._failures < FAILURES or self.is_out or self.threads is None:
+                return
+            self.is_out = True
+        logger.warning("%s is out of reach: requests that need it are refused.", self.name)
+        threading.Thread(target=self._wait, name=f"probe of {self.name}", daemon=True).start()
+
+    def _wait(self) -> None:
+        while not self._answers():
+            time.sleep(PROBE_INTERVAL)
+        with self._lock:
+            self.is_out, self._failures = False, 0
+        logger.warning("%s answers again.", self.name)
+
+    def _answers(self) -> bool:
+        try:
+            return self._probe()
+        except Exception:
+            logger.exception("The probe of %s fails.", self.name)
+            return False
