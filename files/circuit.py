@@ -31,7 +31,7 @@ class Circuit:
     def __init__(self, name: str, probe: Callable[[], bool], share: float = 0.5) -> None:
         self.name = name
         self.is_out = False
-        self._probe, self._share = probe, share
+        self.probe, self._share = probe, share
         self._lock = threading.Lock()
         self._waiting = self._failures = 0
 
@@ -81,7 +81,7 @@ class Circuit:
 
     def _answers(self) -> bool:
         try:
-            return self._probe()
+            return self.probe()
         except Exception:
             logger.exception("The probe of %s fails.", self.name)
             return False

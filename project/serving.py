@@ -1,10 +1,19 @@
 """What a process that serves the web has beside the settings: wsgi.py and asgi.py begin with it."""
 
+import os
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from files.circuit import Circuit
 from project.postgresql.connection import Connection
+
+# Seconds, all of them less than the 10 s in which every page has ended. The server ends a statement
+# before this process gives it up.
+LOCK_TIMEOUT = 3
+STATEMENT_TIMEOUT = 7
+PATIENCE = 8
+TCP_TIMEOUT = 5
 
 POOL_WAIT = 5  # seconds until a request that gets no connection ends with 503
 
@@ -18,6 +27,18 @@ def prepare() -> None:
         raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
     Circuit.threads = settings.THREADS
     database = settings.DATABASES["default"]
+    limits = {
+        "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+        "lock_timeout": f"{LOCK_TIMEOUT}s",
+        "idle_in_transaction_session_timeout": "60s",
+    }
+    options = [f"-c {name}={value}" for name, value in limits.items()]
+    database["OPTIONS"] |= {
+        "fallback_application_name": "files",
+        "options": " ".join([os.environ.get("PGOPTIONS", ""), *options]),
+        "patience": PATIENCE,
+        "tcp_user_timeout": TCP_TIMEOUT * 1000,
+    }
     if settings.DATABASE_POOL:
         database["CONN_MAX_AGE"] = 0
         database["OPTIONS"]["pool"] = {

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL, with a user and password that may change, and a limit of silence."""
 
 import select
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic
@@ -9,10 +10,39 @@ from typing import Any, Self
 
 import psycopg
 
+from files.circuit import Circuit, UnavailableError
 from project.postgresql.credentials import Credentials, RefusedError
+
+PROBE_TIMEOUT = 2  # seconds, the least that libpq takes
 
 # Those of the addresses that the connect of this thread has tried.
 _errors: ContextVar[list[psycopg.Error]] = ContextVar("errors")
+
+
+# Until a connection has been made nobody knows how to probe.
+circuit = Circuit("The database", probe=lambda: True, share=0.75)
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Be one of those that wait for the database. Raises psycopg.OperationalError."""
+    try:
+        circuit.enter()
+    except UnavailableError as error:
+        raise psycopg.OperationalError(str(error)) from None
+    try:
+        yield
+    except (SilenceError, psycopg.errors.ConnectionTimeout):
+        circuit.note(has_answered=False)
+        raise
+    else:
+        circuit.note(has_answered=True)
+    finally:
+        circuit.leave()
+
+
+class SilenceError(psycopg.OperationalError):
+    """A server that has not answered for long."""
 
 
 class Connection(psycopg.Connection[Any]):
@@ -35,12 +65,14 @@ class Connection(psycopg.Connection[Any]):
     ) -> Self:
         """Connect as psycopg does. Raises psycopg.OperationalError."""
         connect = partial(cls._connect, conninfo, **params)
-        if credentials is None:
-            connection = connect()
-        else:
-            connection = credentials.connect(
-                lambda user, password: connect(user=user, password=password)
-            )
+        circuit.probe = partial(_answers, connect, credentials)
+        with _waiting():
+            if credentials is None:
+                connection = connect()
+            else:
+                connection = credentials.connect(
+                    lambda user, password: connect(user=user, password=password)
+                )
         connection.patience = patience
         return connection
 
@@ -71,7 +103,10 @@ class Connection(psycopg.Connection[Any]):
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Wait for the server. Raises psycopg.OperationalError, and closes, after `patience`."""
-        return super().wait(self._impatient(gen) if self.patience else gen, *args, **options)
+        if not self.patience:
+            return super().wait(gen, *args, **options)
+        with _waiting():
+            return super().wait(self._impatient(gen), *args, **options)
 
     def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Go on as `gen` does; psycopg sends 0 ten times a second while there is nothing."""
@@ -85,9 +120,7 @@ class Connection(psycopg.Connection[Any]):
                     end = monotonic() + self.patience
                 elif monotonic() > end:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(
-                        f"the database has not answered for {self.patience:g} s"
-                    )
+                    raise SilenceError(f"the database has not answered for {self.patience:g} s")
                 state = gen.send(ready)
         except StopIteration as result:
             return result.value
@@ -97,3 +130,15 @@ class Connection(psycopg.Connection[Any]):
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
+
+
+def _answers(connect: Callable[..., Connection], credentials: Credentials | None) -> bool:
+    """Return whether a new connection gets as far as the password."""
+    login = credentials.login()._asdict() if credentials else {}
+    try:
+        connect(connect_timeout=PROBE_TIMEOUT, **login).close()
+    except RefusedError:
+        return True
+    except psycopg.OperationalError:
+        return False
+    return True

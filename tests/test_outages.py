@@ -1,0 +1,151 @@
+"""The production server while S3 or the database is slow, or out."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+from django.db import connection
+
+from project import aws
+from tests.processes import manage
+from tests.tcp_proxy import TCPProxy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SERVERS = {
+    "gunicorn": (),
+    "uvicorn": ("uvicorn", "project.asgi:application", "--port={port}", "--lifespan=off"),
+}
+
+
+class Site(NamedTuple):
+    """A server, and the proxies before its services."""
+
+    url: str
+    s3: TCPProxy
+    database: TCPProxy
+    session: dict[str, str]
+
+    def get(self, path: str) -> tuple[int, float]:
+        """Return the status and the seconds to it; those who log in have no session."""
+        start = time.monotonic()
+        response = urllib3.request(
+            "GET",
+            self.url + path,
+            headers={} if path == "/login/" else self.session,
+            retries=False,
+            redirect=False,
+            timeout=60,
+        )
+        return response.status, time.monotonic() - start
+
+    def get_at_once(self, paths: list[str]) -> list[tuple[int, float]]:
+        with ThreadPoolExecutor(len(paths)) as threads:
+            return list(threads.map(self.get, paths))
+
+
+@pytest.fixture(scope="module")
+def proxies(own_services):
+    """Stand before S3 and the database."""
+    s3 = urlsplit(aws.session().create_client("s3").meta.endpoint_url)
+    database = connection.settings_dict
+    with (
+        TCPProxy(s3.hostname, s3.port) as first,
+        TCPProxy(database["HOST"], database["PORT"]) as second,
+    ):
+        yield first, second
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory):
+    """Collect the static files; return the folder."""
+    folder = str(tmp_path_factory.mktemp("static"))
+    environ = {"APP_DEBUG": "false", "APP_STATIC_ROOT": folder}
+    assert manage("collectstatic", "--noinput", environ=environ).returncode == 0
+    return folder
+
+
+@pytest.fixture(params=SERVERS)
+def site(request, proxies, static, serve, viewer):
+    s3, database = proxies
+    url = serve(
+        *SERVERS[request.param],
+        AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{s3.port}",
+        APP_DB_PORT=str(database.port),
+        APP_DEBUG="false",
+        APP_STATIC_ROOT=static,
+        APP_THREADS="8",
+    )
+    session = {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+    yield Site(url, s3, database, session)
+    s3.mode = database.mode = "pass"
+
+
+def comes_back(site, path, within):
+    end = time.monotonic() + within
+    while site.get(path)[0] != 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_s3_that_hangs_stops_nothing_else(site, make_file):
+    path = f"/files/{make_file().pk}/"
+    assert site.get(path)[0] == 200
+    site.s3.mode = "hang"
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(site.get_at_once, [path] * 12)
+        time.sleep(1)
+        assert all(
+            status == 200 and seconds < 1 for status, seconds in site.get_at_once(["/login/"] * 4)
+        )
+        answers = waiting.result()
+    assert {status for status, seconds in answers} == {503}
+    assert max(seconds for status, seconds in answers) < 31
+    status, seconds = site.get(path)
+    assert (status, seconds < 0.5) == (503, True)
+    site.s3.mode = "pass"
+    comes_back(site, path, 2)
+
+
+@pytest.mark.parametrize("mode", ["refuse", "reset", "503"])
+def test_s3_that_is_out_is_503_at_once(site, make_file, mode):
+    path = f"/files/{make_file().pk}/"
+    site.s3.mode = mode
+    answers = site.get_at_once([path] * 8)
+    assert {status for status, seconds in answers} == {503}
+    assert max(seconds for status, seconds in answers) < 3
+    site.s3.mode = "pass"
+    comes_back(site, path, 2)
+
+
+def test_a_database_that_hangs_stops_nothing_else(site, make_file):
+    path = f"/files/{make_file().pk}/"
+    assert site.get(path)[0] == 200
+    site.database.mode = "hang"
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(site.get_at_once, [path] * 12)
+        time.sleep(1)
+        assert all(
+            status == 200 and seconds < 1 for status, seconds in site.get_at_once(["/login/"] * 4)
+        )
+        answers = waiting.result()
+    assert {status for status, seconds in answers} == {503}
+    assert max(seconds for status, seconds in answers) < 10
+    status, seconds = site.get(path)
+    assert (status, seconds < 0.5) == (503, True)
+    site.database.mode = "pass"
+    comes_back(site, path, 2)
+
+
+def test_a_locked_table_is_503_within_10_s(site, make_file):
+    path = f"/files/{make_file().pk}/"
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE files")
+        answers = site.get_at_once([path] * 4 + ["/login/"])
+        cursor.execute("ROLLBACK")
+    assert [status for status, seconds in answers] == [503] * 4 + [200]
+    assert max(seconds for status, seconds in answers) < 10
+    assert site.get(path)[0] == 200
