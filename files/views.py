@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from django.views.defaults import server_error as internal_server_error
 
 from files import access, delivery
+from files.circuit import UnavailableError
 from files.models import File
 
 
@@ -48,10 +49,14 @@ def _unauthenticated(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Say that the database is out of reach, where it was that, and 500 for all else."""
-    if not isinstance(sys.exc_info()[1], InterfaceError | OperationalError):
+    """Answer 503 where the database is out of reach or too many wait already, 500 for all else."""
+    error = sys.exc_info()[1]
+    if isinstance(error, InterfaceError | OperationalError):
+        text = _("The database cannot be reached now; try again in a moment.")
+    elif isinstance(error, UnavailableError):
+        text = _("Too many ask for this now; try again in a moment.")
+    else:
         return internal_server_error(request)
-    text = _("The database cannot be reached now; try again in a moment.")
     response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=503)
-    response.headers["Retry-After"] = "5"
+    response.headers["Retry-After"] = str(delivery.RETRY_AFTER)
     return response

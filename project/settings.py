@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.log import DEFAULT_LOGGING
 
@@ -205,6 +206,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
+]
+
+PASSWORD_HASHERS = [
+    "project.hashers.PBKDF2PasswordHasher",
+    *global_settings.PASSWORD_HASHERS[1:],  # for passwords that another project has hashed
 ]
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG

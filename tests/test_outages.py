@@ -1,12 +1,15 @@
 """The production server while S3 or the database is slow, or out."""
 
+import re
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import urllib3
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 
 from project import aws
@@ -148,4 +151,39 @@ def test_a_locked_table_is_503_within_10_s(site, make_file):
         cursor.execute("ROLLBACK")
     assert [status for status, seconds in answers] == [503] * 4 + [200]
     assert max(seconds for status, seconds in answers) < 10
+    assert site.get(path)[0] == 200
+
+
+def test_logins_leave_the_machine_to_others(site, make_file, django_user_model):
+    """Each takes half a second of a CPU."""
+    path = f"/files/{make_file().pk}/"
+    password = PBKDF2PasswordHasher().encode("s3cret", "salt")
+    django_user_model.objects.create(username="somebody", password=password)
+    page = urllib3.request("GET", f"{site.url}/login/")
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    (token,) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.data.decode())
+
+    def login(_):
+        return urllib3.request(
+            "POST",
+            f"{site.url}/login/",
+            body=urlencode(
+                {"username": "somebody", "password": "s3cret", "csrfmiddlewaretoken": token}
+            ),
+            headers={
+                "Cookie": cookie,
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+            retries=False,
+            redirect=False,
+            timeout=60,
+        ).status
+
+    with ThreadPoolExecutor(40) as threads:
+        logins = threads.map(login, range(40))
+        time.sleep(0.3)
+        status, seconds = site.get(path)
+        assert (status, seconds < 1) == (200, True)
+        statuses = Counter(logins)
+    assert statuses.keys() == {302, 503}
     assert site.get(path)[0] == 200
