@@ -8,13 +8,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from project import serving
-from project.handler import Handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 try:
     serving.prepare()
     django.setup(set_prefix=False)
+    from project.handler import Handler  # which needs the models
+
     application = Handler(settings.THREADS)
 except ImproperlyConfigured as error:
     sys.exit(f"project.asgi: {error}")

@@ -1,6 +1,7 @@
 """The database's credentials, from AWS SecretsManager: the only user of its client."""
 
 import json
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -51,6 +52,10 @@ class SecretError(Exception):
 def _client() -> "SecretsManagerClient":
     client = aws.session().create_client("secretsmanager")
     return cast("SecretsManagerClient", client)
+
+
+# A server's workers, forked after the settings have been loaded, would share its connection.
+os.register_at_fork(after_in_child=_client.cache_clear)
 
 
 def fetch(secret_id: str, stage: str = "AWSCURRENT") -> dict[str, Any]:

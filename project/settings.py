@@ -169,6 +169,7 @@ if (DEBUG or not CONFIGURED) and (BASE_DIR / "project" / "sandbox").is_dir():
     INSTALLED_APPS.append("project.sandbox")
 
 MIDDLEWARE = [
+    "files.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -223,7 +224,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = _env.get("APP_STATIC_ROOT", BASE_DIR / "static")
 if not DEBUG:  # with it, runserver serves the static files from where they are
     STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
-    MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
+    MIDDLEWARE.insert(2, "whitenoise.middleware.WhiteNoiseMiddleware")
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

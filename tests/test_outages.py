@@ -187,3 +187,29 @@ def test_logins_leave_the_machine_to_others(site, make_file, django_user_model):
         statuses = Counter(logins)
     assert statuses.keys() == {302, 503}
     assert site.get(path)[0] == 200
+
+
+# What a load balancer asks
+
+
+def health(site, path):
+    """Return status and body, as somebody sees them who knows no host of the site."""
+    answer = urllib3.request("GET", site.url + path, headers={"Host": "any"}, timeout=10)
+    return answer.status, answer.data.decode()
+
+
+def test_a_site_is_ready_while_database_and_bucket_answer(site):
+    assert health(site, "/healthz") == (200, "ok")
+    assert health(site, "/readyz") == (200, '{"database": "ok", "bucket": "ok"}')
+    site.s3.mode = "refuse"
+    time.sleep(2)
+    assert health(site, "/readyz") == (503, '{"database": "ok", "bucket": "out"}')
+    site.database.mode = "hang"
+    time.sleep(2)
+    start = time.monotonic()
+    assert health(site, "/readyz") == (503, '{"database": "out", "bucket": "out"}')
+    assert time.monotonic() - start < 3
+    assert health(site, "/healthz") == (200, "ok")
+    site.s3.mode = site.database.mode = "pass"
+    time.sleep(2)
+    assert health(site, "/readyz") == (200, '{"database": "ok", "bucket": "ok"}')
