@@ -7,11 +7,11 @@ WORKDIR /srv/files
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt
 
-COPY manage.py gunicorn.conf.py ./
+COPY manage.py ./
 COPY project project
 COPY files files
 RUN python -m compileall -q project files && python manage.py collectstatic --noinput
 
 USER files
 EXPOSE 8000
-CMD ["gunicorn", "project.wsgi"]
+CMD ["python", "-m", "project.server"]

@@ -1,19 +1,20 @@
-"""gunicorn's configuration: `gunicorn project.wsgi` in this folder reads it.
+"""gunicorn's configuration, for those who serve WSGI: `gunicorn project.wsgi` here reads it.
 
-Any of it can be changed by GUNICORN_CMD_ARGS, as `--workers=8`.
+It needs a proxy in front that buffers requests and answers, since a thread belongs to a client
+until it has sent and read all. Any of it can be changed by GUNICORN_CMD_ARGS, as `--workers=8`.
 """
 
 import os
 
-bind = "0.0.0.0:8000"
+from project import cpus
+
+bind = os.environ.get("APP_BIND") or "0.0.0.0:8000"
 worker_class = "gthread"
-workers = os.cpu_count() or 1
-threads = int(os.environ.get("APP_THREADS", "16"))
-# One start for all workers: what is missing ends it with one sentence, and memory is shared.
-preload_app = True
-# A thread waits for S3 at most 30 s before the first byte; a worker that hangs longer is replaced.
-timeout = 60
-graceful_timeout = 30
+workers = int(os.environ.get("APP_WORKERS") or 0) or cpus.usable()
+threads = int(os.environ.get("APP_THREADS") or 16)
+preload_app = False  # so that SIGHUP loads code and password anew
+timeout = 60  # of the main thread alone: threads that hang are not noticed
+graceful_timeout = int(os.environ.get("APP_GRACE") or 30)
 keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 accesslog = "-"

@@ -1,4 +1,4 @@
-"""What a server waits for, and what may be slow or out: S3 and the database."""
+"""What a server waits for, and what may be slow or out: S3, the database and a CPU."""
 
 import logging
 import threading
@@ -17,23 +17,21 @@ class UnavailableError(Exception):
     """Nobody should wait now: it is out, or too many wait already."""
 
 
-class Circuit:
-    """A bulkhead and a circuit breaker before one service.
+class Bulkhead:
+    """Lets only the `share` of a server's threads wait for one thing, so that the others go on.
 
-    Only the `share` of a server's threads wait at a time, so that the others go on. Where two
-    requests in turn got no answer the service counts as out, and `probe`, which returns whether it
-    answers, is called twice a second until it does. A process without `threads`, such as a command,
-    refuses nothing.
+    More of them wait for their turn while those move on, and are refused once none of those has
+    for `patience` seconds. A process without `threads`, such as a command, refuses nothing.
     """
 
     threads: ClassVar[int | None] = None
 
-    def __init__(self, name: str, probe: Callable[[], bool], share: float = 0.5) -> None:
+    def __init__(self, name: str, share: float = 0.5, patience: float = 0.3) -> None:
         self.name = name
-        self.is_out = False
-        self.probe, self._share = probe, share
-        self._lock = threading.Lock()
-        self._waiting = self._failures = 0
+        self._share, self._patience = share, patience
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._moved = 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -46,36 +44,59 @@ class Circuit:
 
     def enter(self) -> None:
         """Begin to wait. Raises UnavailableError."""
-        with self._lock:
-            if self.threads is not None:
-                self._check(max(1, int(self.threads * self._share)))
+        with self._changed:
+            while not self._has_room():
+                rest = self._moved + self._patience - time.monotonic()
+                if rest <= 0:
+                    raise UnavailableError(f"{self._waiting} requests wait for {self.name} already")
+                self._changed.wait(rest)
             self._waiting += 1
+            self._moved = time.monotonic()
 
     def leave(self) -> None:
         """Wait no more."""
-        with self._lock:
+        with self._changed:
             self._waiting -= 1
+            self._moved = time.monotonic()
+            self._changed.notify()
 
-    def _check(self, limit: int) -> None:
-        if self.is_out:
+    def _has_room(self) -> bool:
+        return self.threads is None or self._waiting < max(1, int(self.threads * self._share))
+
+
+class Circuit(Bulkhead):
+    """A bulkhead and a circuit breaker before one service.
+
+    Where two requests in turn got no answer the service counts as out, and `probe`, which returns
+    whether it answers, is called twice a second until it does.
+    """
+
+    def __init__(self, name: str, probe: Callable[[], bool], share: float = 0.5) -> None:
+        super().__init__(name, share)
+        self.is_out = False
+        self.probe = probe
+        self._failures = 0
+
+    def _has_room(self) -> bool:
+        if self.is_out and self.threads is not None:
             raise UnavailableError(f"{self.name} is out of reach, as was found out just now")
-        if self._waiting >= limit:
-            raise UnavailableError(f"{self._waiting} requests wait for {self.name} already")
+        return super()._has_room()
 
     def note(self, has_answered: bool) -> None:
         """Say how a request has ended."""
-        with self._lock:
+        with self._changed:
             self._failures = 0 if has_answered else self._failures + 1
             if self._failures < FAILURES or self.is_out or self.threads is None:
                 return
             self.is_out = True
+            self._changed.notify_all()
         logger.warning("%s is out of reach: requests that need it are refused.", self.name)
         threading.Thread(target=self._wait, name=f"probe of {self.name}", daemon=True).start()
 
     def _wait(self) -> None:
         while not self._answers():
             time.sleep(PROBE_INTERVAL)
-        with self._lock:
+        with self._changed:
             self.is_out, self._failures = False, 0
         logger.warning("%s answers again.", self.name)
 

@@ -1,27 +1,45 @@
 """Django's ASGI handler with a request in one thread, and no thread for a client that is slow."""
 
 import asyncio
+import io
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
+from django.core.handlers.exception import response_for_exception
 from django.core.signals import request_started
+from django.db import close_old_connections
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from files import health
+from files import bodies, health
+
+BODY_TIMEOUT = 30  # seconds without a byte of a body
+LINGER = 5  # seconds for which a client that was refused may still send
 
 T = TypeVar("T")
+
+
+class RefusedError(Exception):
+    """A body that is not read; `response` says why."""
+
+    def __init__(self, response: HttpResponseBase) -> None:
+        self.response = response
 
 
 class Handler(ASGIHandler):
     """Answers each request in a thread, which is free again as soon as the headers are known.
 
     Django's own changes threads for each middleware that is not async, and for the database's
-    signals. The middleware of this project is not async.
+    signals, and reads a body of any size before any of it. The middleware of this project is not
+    async.
     """
 
     def __init__(self, threads: int) -> None:
@@ -37,12 +55,69 @@ class Handler(ASGIHandler):
         if scope["path"] == health.LIVES:  # which needs no thread, as all may be taken
             await self.send_response(health.lives(), send)
             return
-        with suppress(RequestAborted):
-            body = await self.read_body(receive)
+        with suppress(RequestAborted), tempfile.SpooledTemporaryFile(bodies.ANYBODY) as body:
             try:
+                await self._read(scope, receive, body)
+            except RefusedError as error:
+                await self._refuse(error.response, receive, send)
+            else:
                 await self._answer(scope, body, receive, send)
-            finally:
-                body.close()
+
+    # The body
+
+    async def _read(self, scope: Any, receive: Any, body: Any) -> None:
+        """Read the body to its end. Raises RefusedError, RequestAborted."""
+        limit = bodies.ANYBODY
+        size = bodies.length_of(dict(scope["headers"]).get(b"content-length", b"").decode("latin1"))
+        is_known, more = False, True
+        while more:
+            if size > limit and not is_known:
+                limit, is_known = await self._in_thread(self._limit, scope), True
+            if size > limit:
+                raise RefusedError(bodies.too_large(limit))
+            try:
+                message = await asyncio.wait_for(receive(), BODY_TIMEOUT)
+            except TimeoutError:
+                raise RefusedError(bodies.too_slow()) from None
+            if message["type"] == "http.disconnect":
+                raise RequestAborted
+            body.write(message.get("body", b""))
+            size = max(size, body.tell())
+            more = message.get("more_body", False)
+        body.seek(0)
+
+    def _limit(self, scope: Any) -> int:
+        """Return how many bytes the user may send. Raises RefusedError where nobody can tell."""
+        request, refusal = self.create_request(scope, io.BytesIO())
+        if request is None:
+            raise RefusedError(refusal or HttpResponse(status=400))
+        set_script_prefix(get_script_prefix(scope))
+        close_old_connections()
+        try:
+            SessionMiddleware(_nothing).process_request(request)
+            AuthenticationMiddleware(_nothing).process_request(request)
+            return bodies.limit_of(request)
+        except Exception as error:
+            raise RefusedError(response_for_exception(request, error)) from error
+        finally:
+            close_old_connections()
+
+    async def _refuse(self, response: Any, receive: Any, send: Any) -> None:
+        """Answer, and read on for a while: who is still sending would not see the answer."""
+        response.headers["Connection"] = "close"
+        response.headers["Content-Length"] = str(len(response.content))
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+        status = {"type": "http.response.start", "status": response.status_code}
+        await send({**status, "headers": headers})
+        body = {"type": "http.response.body", "body": response.content}
+        await send({**body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
+
+    # The answer
 
     async def _answer(self, scope: Any, body: Any, receive: Any, send: Any) -> None:
         request, refusal = self.create_request(scope, body)
@@ -75,3 +150,7 @@ class Handler(ASGIHandler):
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _nothing(request: Any) -> Any:
+    raise AssertionError("only what these do before the view is called")

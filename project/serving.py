@@ -5,7 +5,7 @@ import os
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from files.circuit import Circuit
+from files.circuit import Bulkhead
 from project.postgresql.connection import Connection
 
 # Seconds, all of them less than the 10 s in which every page has ended. The server ends a statement
@@ -25,7 +25,7 @@ def prepare() -> None:
     """
     if not settings.CONFIGURED:
         raise ImproperlyConfigured(settings.NOTHING_TO_WORK_ON)
-    Circuit.threads = settings.THREADS
+    Bulkhead.threads = settings.THREADS
     database = settings.DATABASES["default"]
     limits = {
         "statement_timeout": f"{STATEMENT_TIMEOUT}s",

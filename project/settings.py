@@ -6,6 +6,7 @@ With some of them missing, or a secret that cannot be had, the start ends with o
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def _number(name: str, default: str) -> int:
     if not value.isascii() or not value.isdigit():
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
     return int(value)
+
+
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _bytes(name: str, default: str) -> int:
+    value = _env.get(name, default)
+    found = re.fullmatch(r"([0-9]+) ?([KMGT]iB|)", value)
+    if not found:
+        raise ImproperlyConfigured(f"{name} must be a number of bytes or as 16MiB, not {value!r}.")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def _list(name: str) -> list[str]:
@@ -128,6 +140,11 @@ else:
     DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
     SILENCED_SYSTEM_CHECKS = ["fields.E220", "fields.E222"]  # no database computes no columns
 
+# What serves the web
+
+BIND = _env.get("APP_BIND", "0.0.0.0:8000")
+WORKERS = _number("APP_WORKERS", "0")  # processes, 0 for one for each CPU
+GRACE = _number("APP_GRACE", "30")  # seconds that a response may last once the server is to end
 THREADS = _number("APP_THREADS", "16")  # of a process that serves the web, each with one request
 DATABASE_POOL = _number("APP_DB_POOL", "0")  # connections of a process that serves the web
 
@@ -150,6 +167,9 @@ STORAGES: dict[str, dict[str, Any]] = {
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+
+MAX_UPLOAD = _bytes("APP_MAX_UPLOAD", "16MiB")  # what goes through the application
+MAX_OBJECT = _bytes("APP_MAX_OBJECT", "48TiB")  # what goes to S3 in parts, which takes no more
 
 DELIVERY = _choice("APP_DELIVERY", "stream", "redirect", "accel")
 
@@ -175,6 +195,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "files.bodies.BodyLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

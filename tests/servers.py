@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +16,28 @@ import pytest
 from project.sandbox import services
 from tests.processes import ROOT, wait_for
 
+# What `serve` takes: the production server, or the one that WSGI needs.
+ASGI = ("project.server",)
+WSGI = ("gunicorn", "project.wsgi")
+
 
 def _served() -> str:
     """Return what PostgreSQL calls the sessions of the servers."""
     return f"{os.environ['PGAPPNAME']}-served"
 
 
+_folders: dict[str, Path] = {}  # of servers by their URL, with what they have written
+
+
+def written(url: str, stream: str = "stderr") -> str:
+    """Return what the server has written to stdout or stderr up to now."""
+    return (_folders[url] / stream).read_text("utf-8")
+
+
 @pytest.fixture(scope="module")
-def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
+def _start(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., str]]:
     """Start a server for each command and environment that the tests of a module ask for."""
     servers = []
     with ExitStack() as stack:
@@ -33,17 +48,22 @@ def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
 
             port = services.free_port()
             own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": _served()}
-            default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
-            server = services.start_server(
-                stack,
-                [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
-                signal.SIGQUIT,  # which waits for no connection that is kept
-                cwd=ROOT,
-                env=os.environ | own | environ,
-            )
+            own |= {"APP_BIND": f"127.0.0.1:{port}", "APP_WORKERS": "1"}
+            url = f"http://127.0.0.1:{port}"
+            folder = _folders[url] = tmp_path_factory.mktemp("served")
+            with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+                server = services.start_server(
+                    stack,
+                    [sys.executable, "-m", *(command or ASGI)],
+                    signal.SIGQUIT,  # which waits for nothing
+                    cwd=ROOT,
+                    env=os.environ | own | environ,
+                    stdout=out,
+                    stderr=err,
+                )
             servers.append(server)
             wait_for(port)
-            return f"http://127.0.0.1:{port}"
+            return url
 
         yield start
         for server in servers:  # all at once

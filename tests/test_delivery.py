@@ -36,8 +36,8 @@ from files.storage import (
     S3Error,
     S3UnavailableError,
 )
-from files.storage.bucket import Bucket, _pool, bucket
-from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
+from files.storage.bucket import Bucket, bucket
+from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT, connections
 from project import aws
 from project.sandbox import services
 from tests import location, s3_servers
@@ -45,6 +45,7 @@ from tests.faults import PATIENCE
 from tests.isolation import other_sessions
 from tests.processes import ROOT, skip_unless, wait_for
 from tests.responses import closing
+from tests.servers import ASGI, WSGI
 
 pytestmark = pytest.mark.django_db
 
@@ -588,10 +589,7 @@ def cookie(viewer):
     return {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
 
 
-ASGI = ["uvicorn", "project.asgi:application", "--port={port}", "--lifespan=off"]
-
-
-@pytest.mark.parametrize("command", [[], ASGI])
+@pytest.mark.parametrize("command", [WSGI, ASGI])
 def test_both_kinds_of_server_send_the_first_byte_before_they_have_the_last(
     make_file, viewer, proxy, serve, command
 ):
@@ -610,7 +608,7 @@ def test_both_kinds_of_server_send_the_first_byte_before_they_have_the_last(
     assert len(proxy.requests) == 2
 
 
-@pytest.mark.parametrize("command", [[], ASGI])
+@pytest.mark.parametrize("command", [WSGI, ASGI])
 def test_a_304_has_no_content_length_on_the_wire(make_file, viewer, serve, command):
     file = make_file(data=b"text")
     headers = {"If-None-Match": file.etag, **cookie(viewer)}
@@ -621,7 +619,7 @@ def test_a_304_has_no_content_length_on_the_wire(make_file, viewer, serve, comma
 
 def test_asgi_keeps_no_connection_to_the_database(make_file, viewer, serve):
     file = make_file(data=b"text")
-    url = f"{serve(*ASGI)}/files/{file.pk}/"
+    url = f"{serve()}/files/{file.pk}/"
     with ThreadPoolExecutor(20) as clients:
         answers = clients.map(
             lambda _: urllib3.request("GET", url, headers=cookie(viewer)).status, range(60)
@@ -986,7 +984,7 @@ def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
 
 
 def test_the_certificate_of_s3_is_verified():
-    assert _pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
+    assert connections(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
 
 
 def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):

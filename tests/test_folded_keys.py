@@ -107,7 +107,7 @@ def upload(storage, operation, data):
     """Send the only part, as a browser does; return what finishes the upload."""
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     key, upload_id = operation.object_key, operation.upload_id
-    url, header = storage.sign_part(key, upload_id, 1, digest)
+    url, header = storage.sign_part(key, upload_id, 1, digest, len(data))
     assert urllib3.request("PUT", url, body=data, headers={header: digest}).status == 200
     return {"digests": [digest], "size": len(data)}
 

@@ -131,13 +131,11 @@ THREAD = """
 """
 
 PSYCOPG = """
-    import psycopg
     from django.db import connection
     from tests.test_isolation import left
 
     def test_psycopg(db):
-        parameters = connection.get_connection_params()
-        left.append(psycopg.connect(**parameters))
+        left.append(connection.get_new_connection(connection.get_connection_params()))
         left[0].execute("SELECT 'left'")
 """
 

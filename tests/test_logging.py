@@ -11,28 +11,23 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.processes import ROOT, wait_for
+from tests.servers import written
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    return tmp_path_factory.mktemp("log") / "stderr"
-
-
 @pytest.fixture
-def production(serve, log):
+def production(serve):
     """Start the production server on a database without tables; return what gets a page.
 
     It returns the status, and what has come to stderr since.
     """
-    capture = f"--capture-output --error-logfile={log} --access-logfile=/dev/null"
-    url = serve(APP_DEBUG="false", APP_DB_NAME="postgres", GUNICORN_CMD_ARGS=capture)
+    url = serve(APP_DEBUG="false", APP_DB_NAME="postgres")
 
     def get(path, **headers):
-        before = len(log.read_text())
+        before = len(written(url))
         status = fetch(url + path, headers)
-        return status, re.sub(r"(?m)^\[.*\n", "", log.read_text()[before:])  # gunicorn's own lines
+        return status, written(url)[before:]
 
     return get
 

@@ -69,8 +69,7 @@ def test_a_command_of_the_sandbox_in_production_says_what_to_do(arguments):
 @pytest.fixture
 def image(tmp_path):
     """Copy what the Dockerfile copies, less what .dockerignore leaves out."""
-    for name in ("manage.py", "gunicorn.conf.py"):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "manage.py", tmp_path)
     left_out = shutil.ignore_patterns("__pycache__", "sandbox")
     for name in ("project", "files"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=left_out)

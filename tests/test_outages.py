@@ -14,14 +14,12 @@ from django.db import connection
 
 from project import aws
 from tests.processes import manage
+from tests.servers import ASGI, WSGI
 from tests.tcp_proxy import TCPProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SERVERS = {
-    "gunicorn": (),
-    "uvicorn": ("uvicorn", "project.asgi:application", "--port={port}", "--lifespan=off"),
-}
+SERVERS = {"wsgi": WSGI, "asgi": ASGI}
 
 
 class Site(NamedTuple):

@@ -651,7 +651,7 @@ def test_a_finished_upload_tells_of_its_object(storage):
     data = b"text"
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     upload_id = storage.begin_upload("a", "text/x-own", "mark")
-    url, header = storage.sign_part("a", upload_id, 1, digest)
+    url, header = storage.sign_part("a", upload_id, 1, digest, 4)
     assert urllib3.request("PUT", url, body=data, headers={header: digest}).status == 200
     stat = storage.finish_upload("a", upload_id, digests=[digest], size=4, mark="mark")
     assert (stat, "mark") == storage.find("a")

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 from files import access
 from files.admin.forms import RenameForm, ReplaceForm, typeable
 from files.admin.permissions import FilePermissions
+from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, visible
 from files.models import File
@@ -60,6 +61,7 @@ class FileChanges(FilePermissions):
 
         return self._form_view(request, file, form, rename, _("Rename or move"))
 
+    @takes_upload("replace")
     def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "replace", File.objects.live())
         form = ReplaceForm(request.POST or None, request.FILES or None)

@@ -29,6 +29,7 @@ from files.admin.changes import FileChanges, list_url, log_error
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.preview import preview
+from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, name_of, visible
 from files.models import File
@@ -221,6 +222,7 @@ class FileAdmin(FileChanges):
             context["upload"] = uploads.script_config(request.GET.get("folder", ""))
         return self._reporting(super().changelist_view, request, extra_context=context)
 
+    @takes_upload("add")
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().add_view, request, *args, **kwargs)
 

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from files.errors import reason
 from files.keys import as_folder, validate_new_key
 from files.models import File
-from files.uploads import Upload, validate_content_type, validate_free_key
+from files.uploads import Upload, validate_content, validate_free_key
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class ContentField(forms.FileField):
     def to_python(self, data: Any) -> Any:
         content: Any = super().to_python(data)
         if content is not None:
-            validate_content_type(content.content_type or "")
+            validate_content(content)
         return content
 
 

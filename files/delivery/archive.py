@@ -10,7 +10,7 @@ import logging
 import re
 import unicodedata
 import zipfile
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.http import content_disposition_header
@@ -28,6 +28,7 @@ from django.utils.translation import gettext_lazy as _
 
 from files.delivery import content
 from files.delivery.headers import CACHE_CONTROL, file_name
+from files.delivery.streams import stream
 from files.models import File
 from files.storage import CHUNK, Body, ObjectChangedError, S3UnavailableError
 
@@ -58,9 +59,21 @@ def respond(
     pieces = _pieces(files, base, translation.get_language())
     if request.method == "HEAD":
         pieces.close()
+    # Under ASGI, where a thread of its own is what a connection to the database belongs to.
+    thread = ThreadPoolExecutor(1, "archive")
+
+    def close() -> None:
+        pieces.close()
+        if isinstance(request, ASGIRequest):
+            connections.close_all()
+        thread.shutdown(wait=False)
+
     disposition = content_disposition_header(True, file_name(name))
-    return StreamingHttpResponse(
-        _in_a_thread(pieces) if isinstance(request, ASGIRequest) else pieces,
+    return stream(
+        request,
+        partial(next, pieces, b""),
+        close,
+        thread,
         headers={
             "Content-Type": "application/zip",
             "Content-Disposition": disposition or "attachment",
@@ -68,18 +81,6 @@ def respond(
             "X-Content-Type-Options": "nosniff",
         },
     )
-
-
-def _in_a_thread(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
-    """Make the pieces in a thread of their own, to which the connection to the database belongs."""
-    thread = ThreadPoolExecutor(1, "archive")
-
-    def close() -> None:
-        pieces.close()
-        connections.close_all()
-        thread.shutdown(wait=False)
-
-    return content.in_threads(partial(next, pieces, b""), close, thread)
 
 
 def _pieces(files: Iterable[File], base: str, language: str | None) -> Generator[bytes]:

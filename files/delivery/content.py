@@ -5,18 +5,17 @@ to S3 (`redirect`), or nginx in front (`accel`).
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
+from files.circuit import UnavailableError
 from files.delivery.conditions import (
     can_be_asked_by_client,
     is_beyond,
@@ -27,15 +26,14 @@ from files.delivery.conditions import (
     s3_conditions,
 )
 from files.delivery.headers import content_headers
+from files.delivery.streams import stream
 from files.models import File
-from files.storage import CHUNK, POOL, Response, S3Error, S3UnavailableError, read_stat
+from files.storage import CHUNK, Response, S3Error, S3UnavailableError, read_stat
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 logger = logging.getLogger(__name__)
-
-_threads = ThreadPoolExecutor(POOL, "s3")  # under ASGI; none starts before it is needed
 
 RETRY_AFTER = 5  # seconds
 PRESIGNED_FOR = 60  # seconds
@@ -234,19 +232,9 @@ def _content(
         answer.close()
         return HttpResponse(status=answer.status, headers=headers)
     body = file.storage.body(str(file), answer)
-    content: Iterable[bytes] | AsyncIterator[bytes] = body
-    if isinstance(request, ASGIRequest):
-        content = in_threads(partial(body.read, CHUNK), body.close)
-    return StreamingHttpResponse(content, status=answer.status, headers=headers)
-
-
-async def in_threads(
-    read: Callable[[], bytes], close: Callable[[], None], threads: ThreadPoolExecutor = _threads
-) -> AsyncIterator[bytes]:
-    """Read without holding up the event loop: Django would read a plain iterator to its end."""
-    read_in_thread = sync_to_async(read, thread_sensitive=False, executor=threads)
     try:
-        while data := await read_in_thread():
-            yield data
-    finally:
-        threads.submit(close)  # which waits for a read that is under way
+        read = partial(body.read, CHUNK)
+        return stream(request, read, body.close, status=answer.status, headers=headers)
+    except UnavailableError:
+        body.close()
+        raise

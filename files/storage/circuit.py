@@ -29,7 +29,9 @@ _circuits: WeakKeyDictionary[Any, Circuit] = WeakKeyDictionary()
 
 
 def circuit_of(client: Any) -> Circuit:
-    """Return the circuit of what is asked of S3 by the client and beside it."""
+    """Return the circuit of what is asked of S3 by the client, which it watches, and beside it."""
+    if client not in _circuits:
+        _watch(client)
     return _circuits[client]
 
 
@@ -38,7 +40,7 @@ def circuits() -> list[Circuit]:
     return list(_circuits.values())
 
 
-def watch(client: Any) -> None:
+def _watch(client: Any) -> None:
     """Let the client's requests wait in a circuit of its own, by botocore's events."""
     url = client.meta.endpoint_url
     circuit = _circuits[client] = Circuit("S3", lambda: _answers(url))

@@ -13,7 +13,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 from django.core.exceptions import ImproperlyConfigured
 
-from files.storage.circuit import watch
+from files.storage.circuit import circuit_of
 from project import aws
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _client(endpoint: str | None, region: str | None) -> "S3Client":
         found = aws.session().create_client(
             "s3", endpoint_url=endpoint, region_name=region, config=CONFIG
         )
-        watch(found)
+        circuit_of(found)
         return cast("S3Client", found)
 
 

@@ -32,10 +32,15 @@ class ClientUploads(ConditionalWrites):
             request = self._at(key) | marked(parameters, mark)
             return MultipartUpload.begin(self.client, **request).id
 
-    def sign_part(self, key: str, upload_id: str, number: int, digest: str) -> tuple[str, str]:
-        """Return URL and checksum header for PUT of a part whose SHA-256 is `digest`, in Base64."""
+    def sign_part(
+        self, key: str, upload_id: str, number: int, digest: str, length: int
+    ) -> tuple[str, str]:
+        """Return URL and checksum header for PUT of a part of `length` bytes.
+
+        `digest` is its SHA-256 in Base64. S3 refuses what has another length or checksum.
+        """
         params = {"partNumber": str(number), "uploadId": upload_id}
-        headers = {CHECKSUM: digest}
+        headers = {CHECKSUM: digest, "content-length": str(length)}
         return self.presign("PUT", key, expires=EXPIRES, params=params, headers=headers), CHECKSUM
 
     def finish_upload(

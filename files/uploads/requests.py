@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.files.base import File as Content
 from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 
 from files.keys import validate_new_key
@@ -16,7 +18,6 @@ from files.storage import MAX_PARTS, MAX_TYPE_LENGTH
 
 MAX_AGE = 7 * 24 * 3600  # seconds that an upload may take
 SALT = "files.uploads.ticket"
-MAX_SIZE = MAX_PARTS * 5 * 2**30  # bytes: a part has at most 5 GiB
 
 _HEADER_VALUE = re.compile(r"[ -~]*")  # RFC 9110 section 5.5, without what is deprecated there
 
@@ -41,12 +42,13 @@ class Fields:
         return value
 
     def size(self, name: str) -> int:
-        """Return a number of bytes that an object can have."""
+        """Return a number of bytes that an upload may have."""
         size = self._get(name)
         if type(size) is not int or size < 0:
             raise _wrong(name, gettext("“%s” must be a whole number of bytes, 0 or more."))
-        if size > MAX_SIZE:
-            raise ValidationError(gettext("S3 keeps no file of that size."))
+        if size > settings.MAX_OBJECT:
+            text = gettext("A file may have at most %s.") % filesizeformat(settings.MAX_OBJECT)
+            raise ValidationError(text, "too_large")
         return size
 
     def part_number(self, name: str) -> int:
@@ -80,7 +82,7 @@ class Fields:
         content = self._data.get(name)
         if not isinstance(content, UploadedFile):
             raise _missing(name)
-        validate_content_type(content.content_type or "")
+        validate_content(content)
         return content
 
     def _get(self, name: str) -> object:
@@ -114,6 +116,14 @@ def _wrong(name: str, text: str) -> ValidationError:
     return ValidationError(text % name)
 
 
+def validate_content(content: UploadedFile) -> None:
+    """Refuse a content that is too large to go through the application, or whose type is none."""
+    if (content.size or 0) > settings.MAX_UPLOAD:
+        text = gettext("At most %s can be sent in a form; drop larger files on the list.")
+        raise ValidationError(text % filesizeformat(settings.MAX_UPLOAD), "too_large")
+    validate_content_type(content.content_type or "")
+
+
 def validate_content_type(value: str) -> None:
     """Refuse what no header can hold: line ends above all, and what is not ASCII."""
     if not _HEADER_VALUE.fullmatch(value):
@@ -135,6 +145,7 @@ class Ticket(NamedTuple):
     key: str
     upload_id: str
     size: int
+    part_size: int
     mark: str
     user: int
     replaces: int | None
@@ -142,6 +153,13 @@ class Ticket(NamedTuple):
     def sign(self) -> str:
         """Return it as text that only this application can have written."""
         return signing.dumps(self, salt=SALT)
+
+    def length_of(self, number: int) -> int:
+        """Return the bytes of a part. Raises ValidationError for one that the file has not."""
+        rest = self.size - (number - 1) * self.part_size
+        if rest <= 0:
+            raise ValidationError(gettext("The file has no part of this number."))
+        return min(rest, self.part_size)
 
     @classmethod
     def parse(cls, fields: Fields) -> Self:

@@ -6,7 +6,9 @@ of the operations under way.
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -19,7 +21,8 @@ from files.uploads.requests import Begin, Finish, Sign, Ticket, Whole
 if TYPE_CHECKING:
     from files.storage import ObjectStorage
 
-PART_SIZE = 16 * 2**20  # bytes: what is larger goes in parts of this size, or larger ones
+PART_SIZE = 16 * 2**20  # bytes, or larger ones where S3 would keep too few
+MAX_OPEN = 100  # uploads of one user
 
 TAKEN = _("There is a file of this key already.")
 IN_TRASH = _(
@@ -47,26 +50,35 @@ def whole(user: Any, asked: Whole) -> Stored:
 def begin(user: Any, asked: Begin) -> dict[str, Any]:
     """Return how the file is to be sent: whole, or in parts with a ticket."""
     replaced = _target(user, asked.key, replace=asked.replace)
-    if asked.size <= PART_SIZE or not asked.direct:
+    if asked.size <= min(settings.MAX_UPLOAD, PART_SIZE if asked.direct else asked.size):
         return {"direct": False}
+    if not asked.direct:
+        limit = filesizeformat(settings.MAX_UPLOAD)
+        text = gettext("More than %s can be sent from a page with HTTPS alone.") % limit
+        raise ValidationError(text, "too_large")
+    _refuse_too_many(user)
+    size = part_size(asked.size, PART_SIZE)
     operation = operations.begin_upload(asked.key, asked.content_type, str(user))
     ticket = Ticket(
         operation=operation.pk,
         key=asked.key,
         upload_id=operation.upload_id,
         size=asked.size,
+        part_size=size,
         mark=operation.mark,
         user=user.pk,
         replaces=None if replaced is None else replaced.pk,
     )
-    size = part_size(asked.size, PART_SIZE)
     return {"direct": True, "ticket": ticket.sign(), "partSize": size}
 
 
 def sign(user: Any, asked: Sign) -> dict[str, Any]:
     """Return where to PUT one part, of one content alone."""
     ticket = _own(user, asked.ticket)
-    url, header = _storage().sign_part(ticket.key, ticket.upload_id, asked.number, asked.digest)
+    length = ticket.length_of(asked.number)
+    url, header = _storage().sign_part(
+        ticket.key, ticket.upload_id, asked.number, asked.digest, length
+    )
     return {"url": url, "headers": {header: asked.digest}}
 
 
@@ -135,6 +147,13 @@ def _target(user: Any, key: str, *, replace: bool) -> File | None:
             return file
     validate_free_key(key)
     return None
+
+
+def _refuse_too_many(user: Any) -> None:
+    """Raise ValidationError where the user has begun many uploads and ended none of them."""
+    if Operation.objects.filter(kind=Operation.Kind.UPLOAD, who=str(user)).count() >= MAX_OPEN:
+        text = gettext("You have %s unfinished uploads: finish or cancel one first.") % MAX_OPEN
+        raise ValidationError(text, "too_many")
 
 
 def _refuse_trash(user: Any, file: File) -> None:

@@ -11,12 +11,15 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from files import access
+from files.bodies import takes_upload
 from files.errors import reason
 from files.uploads import steps
 from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Whole
 from files.uploads.steps import Stored
 
 logger = logging.getLogger(__name__)
+
+_STATUS = {"too_large": 413, "too_many": 429}
 
 View = Callable[[HttpRequest], JsonResponse]
 
@@ -33,7 +36,8 @@ def json_views(describe: Callable[[HttpRequest, Stored], dict[str, Any]]) -> dic
         "finish": (_json_fields, Finish, steps.finish),
         "abort": (_form_fields, Ticket, steps.abort),
     }
-    return {name: _view(*row, describe) for name, row in table.items()}
+    views = {name: _view(*row, describe) for name, row in table.items()}
+    return views | {"whole": takes_upload("add")(views["whole"])}
 
 
 def _view(read: Any, kind: Any, step: Any, describe: Any) -> View:
@@ -90,7 +94,8 @@ def _refuse(user: Any, error: ValidationError) -> JsonResponse:
         error.code == "in_trash" and access.has_permission(user, "restore")
     )
     replaceable = replaceable and access.has_permission(user, "replace")
-    return _refusal(409 if taken else 400, error.messages[0], taken=taken, replaceable=replaceable)
+    status = 409 if taken else _STATUS.get(error.code or "", 400)
+    return _refusal(status, error.messages[0], taken=taken, replaceable=replaceable)
 
 
 def _refusal(

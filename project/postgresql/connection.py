@@ -66,13 +66,17 @@ class Connection(psycopg.Connection[Any]):
         """Connect as psycopg does. Raises psycopg.OperationalError."""
         connect = partial(cls._connect, conninfo, **params)
         circuit.probe = partial(_answers, connect, credentials)
-        with _waiting():
-            if credentials is None:
-                connection = connect()
-            else:
-                connection = credentials.connect(
-                    lambda user, password: connect(user=user, password=password)
-                )
+
+        def connect_as(**login: str) -> Any:
+            with _waiting():  # not while a secret is asked for
+                return connect(**login)
+
+        if credentials is None:
+            connection: Self = connect_as()
+        else:
+            connection = credentials.connect(
+                lambda user, password: connect_as(user=user, password=password)
+            )
         connection.patience = patience
         return connection
 

@@ -168,7 +168,7 @@ def checksums(ground: Ground) -> Iterator[str]:
 def _send_part(ground: Ground, key: str, data: bytes, digest: str) -> tuple[int, str]:
     """Send a part as a browser does; return the status and the id of the upload."""
     upload_id = ground.upload(key, ChecksumAlgorithm="SHA256", Metadata={"write": "probe"})
-    url, header = ground.storage.sign_part(key, upload_id, 1, digest)
+    url, header = ground.storage.sign_part(key, upload_id, 1, digest, len(data))
     return ground.fetch(url, "PUT", {header: digest}, data).status, upload_id
 
 

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.exceptions import ImproperlyConfigured
 
 from project import aws
+from project.postgresql import credentials
 from project.sandbox.services import lifetime
 from project.sandbox.services.processes import ServicesError
 from project.sandbox.services.variables import site_variables
@@ -123,13 +124,17 @@ def _where(settings: dict[str, Any]) -> list[str]:
 
 def _connect(settings: dict[str, Any]) -> psycopg.Connection[Any]:
     found = settings["DATABASES"]["default"]
+    host, port, user, options = found["HOST"], found["PORT"], found["USER"], found["OPTIONS"]
+    password = found["PASSWORD"]
+    if "iam" in options:
+        user, password = credentials.token(host, str(port), user).login()
     return psycopg.connect(
-        host=found["HOST"],
-        port=found["PORT"],
+        host=host,
+        port=port,
         dbname=found["NAME"],
-        user=found["USER"],
-        password=found["PASSWORD"],
-        **found["OPTIONS"],
+        user=user,
+        password=password,
+        **{name: value for name, value in options.items() if name not in {"iam", "secret"}},
     )
 
 

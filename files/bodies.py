@@ -1,0 +1,81 @@
+"""How large the body of a request may be, which is decided before it is read."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.urls import Resolver404, resolve
+from django.utils.translation import gettext as _
+
+from files import access
+
+ANYBODY = 64 * 2**10  # bytes that are taken without a question: a login has a few hundred
+FORM = 64 * 2**10  # bytes that a form has beside its file
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def takes_upload(permission: str) -> Callable[[View], View]:
+    """Let a view have bodies as large as an upload, of users with the permission."""
+
+    def mark(view: View) -> View:
+        view.takes_upload = permission  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def limit_of(request: HttpRequest) -> int:
+    """Return how many bytes the user may send to this address."""
+    if not request.user.is_authenticated:
+        return ANYBODY
+    try:
+        permission = getattr(resolve(request.path_info).func, "takes_upload", None)
+    except Resolver404:
+        return ANYBODY
+    if permission and access.has_permission(request.user, permission):
+        return max(int(settings.MAX_UPLOAD) + FORM, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+def length_of(value: str) -> int:
+    """Return the bytes that a Content-Length names, 0 where it is none."""
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def too_large(limit: int) -> HttpResponse:
+    """Refuse a body that is larger."""
+    text = _("You can send no more than %s to this address.") % filesizeformat(limit)
+    return _plain(413, text)
+
+
+def too_slow() -> HttpResponse:
+    """Refuse a body of which nothing comes."""
+    return _plain(408, _("Nothing of the request has come for too long; try again."))
+
+
+def _plain(status: int, text: str) -> HttpResponse:
+    return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
+
+
+class BodyLimitMiddleware:
+    """Refuses a body by the length that the request names, before anything reads it.
+
+    It stands behind the middleware that knows the user. Django reads no more than that length from
+    a WSGI server, and nothing where there is none.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if isinstance(request, WSGIRequest) and "Transfer-Encoding" in request.headers:
+            return _plain(411, _("A body must come with its length here."))
+        size = length_of(request.META.get("CONTENT_LENGTH", ""))
+        if size > ANYBODY and size > (limit := limit_of(request)):
+            return too_large(limit)
+        return self.get_response(request)

@@ -1,0 +1,167 @@
+"""The production server as a process: how it starts, reloads and ends."""
+
+import http.client
+import os
+import signal
+import socket
+import sys
+import time
+
+import psutil
+import pytest
+import urllib3
+from django.db import connection
+
+from project.sandbox import services
+from tests.processes import ROOT, heed_signals, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LARGE = 64 * 2**20  # bytes, more than the buffers of a connection hold
+
+
+class Server:
+    """The server, with what belongs to it."""
+
+    def __init__(self, log, **environ):
+        self.log = log
+        self.port = services.free_port()
+        own = {"APP_BIND": f"127.0.0.1:{self.port}", "APP_WORKERS": "1", "APP_THREADS": "4"}
+        own["APP_DB_NAME"] = connection.settings_dict["NAME"]
+        with open(log, "wb") as stderr:
+            self.process = psutil.Popen(
+                [sys.executable, "-m", "project.server"],
+                cwd=ROOT,
+                env=os.environ | own | environ,
+                stderr=stderr,
+                preexec_fn=heed_signals,
+            )
+
+    def workers(self):
+        return {child.pid for child in self.process.children() if "spawn_main" in _command(child)}
+
+    def answers(self):
+        url = f"http://127.0.0.1:{self.port}/healthz"
+        return urllib3.request("GET", url, timeout=10, retries=False).status == 200
+
+    def end(self):
+        if self.process.poll() is None:
+            for process in [*self.process.children(recursive=True), self.process]:
+                process.kill()
+            self.process.wait()
+
+
+def _command(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture
+def start(tmp_path):
+    servers = []
+
+    def start(**environ):
+        server = Server(tmp_path / "log", **environ)
+        servers.append(server)
+        wait_for(server.port)
+        assert server.answers()
+        return server
+
+    yield start
+    for server in servers:
+        server.end()
+
+
+@pytest.fixture
+def download(make_file, viewer):
+    """Begin to read a large file; return its answer."""
+    file = make_file("large", bytes(LARGE))
+
+    clients = []
+
+    def download(server):
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        clients.append(client)
+        session = f"sessionid={viewer.cookies['sessionid'].value}"
+        client.request("GET", f"/files/{file.pk}/", headers={"Cookie": session})
+        answer = client.getresponse()
+        assert answer.read(10) == bytes(10)
+        return answer
+
+    yield download
+    for client in clients:
+        client.close()
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def refuses(server):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+def test_sigterm_lets_a_download_end_and_nothing_begin(start, download):
+    server = start()
+    answer = download(server)
+    idle = socket.create_connection(("127.0.0.1", server.port))
+    server.process.terminate()
+    until(lambda: refuses(server), 1)
+    assert len(answer.read()) == LARGE - 10
+    assert server.process.wait(5) == 0
+    idle.close()
+
+
+def test_a_download_lasts_no_longer_than_the_grace(start, download):
+    server = start(APP_GRACE="1")
+    answer = download(server)
+    server.process.terminate()
+    assert server.process.wait(5) == 0
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+
+
+def test_a_reload_replaces_the_processes_and_refuses_nothing(start, download):
+    server = start()
+    answer, before = download(server), server.workers()
+    server.process.send_signal(signal.SIGHUP)
+
+    def is_replaced():
+        assert server.answers()
+        return not server.workers() <= before
+
+    until(is_replaced)
+    assert len(answer.read()) == LARGE - 10
+    until(lambda: not server.workers() & before)
+    assert server.answers()
+
+
+def test_a_process_that_is_killed_is_replaced(start):
+    server = start()
+    before = server.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: server.workers() and not server.workers() & before)
+    until(server.answers)
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"APP_DB_SECRET": "none"}, "secret"),
+        ({"APP_BIND": "nowhere"}, "cannot listen at APP_BIND='nowhere'"),
+        ({"APP_BIND": "192.0.2.1:8000"}, "cannot listen at APP_BIND='192.0.2.1:8000'"),
+        ({"APP_GRACE": "long"}, "APP_GRACE must be a whole number"),
+    ],
+)
+def test_what_is_wrong_ends_the_start_with_one_sentence(tmp_path, environ, sentence):
+    server = Server(tmp_path / "log", **environ)
+    assert server.process.wait(20) == 1
+    (line,) = server.log.read_text().splitlines()
+    assert sentence in line
