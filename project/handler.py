@@ -144,7 +144,9 @@ class Handler(ASGIHandler):
         request_started.send(sender=self.__class__, scope=scope)
         response = self.get_response(request)
         response._handler_class = self.__class__  # type: ignore[attr-defined]
-        if not response.streaming:
+        if response.streaming:
+            close_old_connections()  # another thread may close the response
+        else:
             response.close()  # the content stays
         return response
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ def _start(
                 )
             servers.append(server)
             wait_for(port)
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert client.recv(1)  # now the application is loaded
             return url
 
         yield start

@@ -70,7 +70,7 @@ def static(tmp_path_factory):
 
 
 @pytest.fixture(params=SERVERS)
-def site(request, proxies, static, serve, viewer):
+def site(request, proxies, static, serve, admin_client):
     s3, database = proxies
     url = serve(
         *SERVERS[request.param],
@@ -80,7 +80,7 @@ def site(request, proxies, static, serve, viewer):
         APP_STATIC_ROOT=static,
         APP_THREADS="8",
     )
-    session = {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+    session = {"Cookie": f"sessionid={admin_client.cookies['sessionid'].value}"}
     yield Site(url, s3, database, session)
     s3.mode = database.mode = "pass"
 
@@ -93,17 +93,18 @@ def comes_back(site, path, within):
 
 
 def test_s3_that_hangs_stops_nothing_else(site, make_file):
-    path = f"/files/{make_file().pk}/"
-    assert site.get(path)[0] == 200
+    file = make_file()
+    path, change = f"/files/{file.pk}/", f"/admin/files/file/{file.pk}/change/"
+    assert site.get(path)[0] == site.get(change)[0] == 200
     site.s3.mode = "hang"
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(site.get_at_once, [path] * 12)
+        waiting = threads.submit(site.get_at_once, [change, *[path] * 12])
         time.sleep(1)
         assert all(
             status == 200 and seconds < 1 for status, seconds in site.get_at_once(["/login/"] * 4)
         )
         answers = waiting.result()
-    assert {status for status, seconds in answers} == {503}
+    assert [status for status, seconds in answers] == [200] + [503] * 12
     assert max(seconds for status, seconds in answers) < 31
     status, seconds = site.get(path)
     assert (status, seconds < 0.5) == (503, True)
@@ -120,6 +121,15 @@ def test_s3_that_is_out_is_503_at_once(site, make_file, mode):
     assert max(seconds for status, seconds in answers) < 3
     site.s3.mode = "pass"
     comes_back(site, path, 2)
+
+
+def test_s3_that_is_late_each_time_is_given_up_within_30_s(site, make_file):
+    file = make_file()
+    site.s3.mode = "slow"
+    status, seconds = site.get(f"/admin/files/file/{file.pk}/change/")
+    assert (status, 3 < seconds < 31) == (200, True)
+    status, seconds = site.get("/login/")
+    assert (status, seconds < 1) == (200, True)
 
 
 def test_a_database_that_hangs_stops_nothing_else(site, make_file):

@@ -183,7 +183,7 @@ def test_no_request_fails_while_the_password_rotates(
     # A statement under way is lost with its session, and nobody knows what it has done.
     log = written(url)
     lost = log.count("django.db.utils.OperationalError: terminating connection due to")
-    assert statuses.count(200) == len(statuses) - lost
+    assert statuses.count(200) == len(statuses) - lost, log
     assert statuses.count(503) == lost < 5
     assert 1 <= len(asked) <= most
     assert "INFO project.postgresql.credentials: The database takes another" in log

@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import urllib3
 from botocore import exceptions
+from django.core.signals import request_started
+from django.dispatch import receiver
 
 from files.circuit import Circuit, UnavailableError
 from files.storage.errors import S3UnavailableError
@@ -25,7 +28,18 @@ SILENCE = (
     exceptions.EndpointConnectionError,
 )
 
+# What boto3 has waited for S3 in a request of a client, beyond the usual: none begins after that
+# long, so that all of them end within 30 s. A copy or an upload in parts has threads of its own.
+USUAL = 3  # seconds
+MOST_LOST = 12  # seconds, with which a connect and a read may yet time out
+_lost = threading.local()
+
 _circuits: WeakKeyDictionary[Any, Circuit] = WeakKeyDictionary()
+
+
+@receiver(request_started)
+def _begin_request(**about: Any) -> None:
+    _lost.seconds = 0.0
 
 
 def circuit_of(client: Any) -> Circuit:
@@ -47,14 +61,18 @@ def _watch(client: Any) -> None:
     asked = threading.local()
 
     def begin(**about: Any) -> None:
+        if circuit.threads is not None and getattr(_lost, "seconds", 0) > MOST_LOST:
+            raise S3UnavailableError(errno.EAGAIN, "S3 has been waited for long enough")
         _enter(circuit)
-        asked.now = True
+        asked.since = time.monotonic()
 
     def end(exception: Exception | None, **about: Any) -> None:
-        if getattr(asked, "now", False):
-            asked.now = False
+        if since := getattr(asked, "since", None):
+            asked.since = None
             circuit.leave()
             circuit.note(has_answered=not isinstance(exception, SILENCE))
+            if hasattr(_lost, "seconds"):
+                _lost.seconds += max(0, time.monotonic() - since - USUAL)
 
     client.meta.events.register("before-send.s3", begin)
     client.meta.events.register("response-received.s3", end)
