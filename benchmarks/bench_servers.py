@@ -30,9 +30,9 @@ WORKERS, THREADS = 2, 16
 TIMEOUT = 10
 
 SERVERS = {
+    "project.server": ["project.server"],
     "gunicorn, gthread": ["gunicorn", "project.wsgi"],
     "gunicorn, asgi": ["gunicorn", "project.asgi", "-k=asgi"],
-    "uvicorn": ["uvicorn", "project.asgi:application"],
 }
 
 # Prints the session's key, and the ids of a small and a large file.
@@ -232,14 +232,9 @@ def run(rounds: int) -> None:
 
 def _start(stack: ExitStack, command: list[str], environ: dict[str, str]) -> int:
     port = services.free_port()
-    if command[0] == "gunicorn":
-        options = [f"--bind=127.0.0.1:{port}", f"--workers={WORKERS}", f"--threads={THREADS}"]
-        options += ["--access-logfile=/dev/null"]
-    else:
-        options = [f"--port={port}", f"--workers={WORKERS}", "--no-access-log", "--lifespan=off"]
-        options += ["--log-level=warning"]
+    own = {"APP_BIND": f"127.0.0.1:{port}", "APP_WORKERS": str(WORKERS)}
     services.start_server(
-        stack, [sys.executable, "-m", *command, *options], signal.SIGKILL, cwd=ROOT, env=environ
+        stack, [sys.executable, "-m", *command], signal.SIGQUIT, cwd=ROOT, env=environ | own
     )
     end = time.monotonic() + 30
     while time.monotonic() < end:
