@@ -21,7 +21,7 @@ def make(keys, **values):
 
 
 def inside(folder):
-    return File.objects.live().filter(folder=folder)
+    return listing.inside(File.objects.live(), folder)
 
 
 def walk(folder, **options):
