@@ -14,6 +14,7 @@ BENCHMARKS = {
     "open": "1 GiB through our open() and through django-storages as it comes",
     "delivery": "objects over HTTP, against the views that one writes first",
     "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
+    "migrate": "readers and writers of 1,000,000 files, while their table is migrated",
 }
 
 
@@ -22,14 +23,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=15, help="of each way, default: 15")
     parser.add_argument(
-        "--rows", type=int, nargs="+", help="files in the table of admin, by default both sizes"
+        "--rows", type=int, nargs="+", help="files in the table of admin and of migrate"
     )
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}: {', '.join(BENCHMARKS)}.")
     for name in options.names or BENCHMARKS:
         print(f"\n{name}: {BENCHMARKS[name]}\n", flush=True)
-        sizes = [options.rows] if name == "admin" and options.rows else []
+        sizes = [options.rows] if name in {"admin", "migrate"} and options.rows else []
         importlib.import_module(f"benchmarks.bench_{name}").run(options.rounds, *sizes)
 
 
