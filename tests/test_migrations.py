@@ -147,12 +147,12 @@ def migrate_to(name):
 def test_two_rows_of_one_key_that_come_meanwhile_stop_it_too(script_table):
     script_table("once")
     migrate_to("0001_initial")
-    execute("insert into files (object_key) values ('twice'), ('twice')")
+    execute("insert into files (object_key, missing_at) values ('twice', now()), ('twice', now())")
     before = definitions()
     with pytest.raises(CommandError, match="'twice' in the rows 3, 4"):
         call_command("migrate", verbosity=0)
     assert definitions() == before  # without an index that is not valid
-    execute("update files set object_key = 'other', missing_at = now() where id = 4")
+    execute("update files set object_key = 'other' where id = 4")
     call_command("migrate", verbosity=0)
 
 
@@ -308,8 +308,6 @@ def test_it_ends_rather_than_lock_for_long_and_nothing_is_changed(script_table, 
     with pytest.raises(CommandError, match="cannot be changed within 5ms"):
         call_command("migrate", verbosity=0)
     assert columns() == before
-    execute("drop index own")
-    call_command("migrate", verbosity=0)
 
 
 def test_no_limit_of_the_web_ends_a_migration(script_table):

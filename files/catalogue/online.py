@@ -42,8 +42,6 @@ def locked(connection: Any, table: str) -> Iterator[Any]:
 
 def _lock(connection: Any, cursor: Any, table: str) -> None:
     """Lock the table by short attempts, since all who come later wait behind each."""
-    # Nobody who reads or writes waits for this one, and an autovacuum ends for it.
-    cursor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
     for pause in PAUSES:
         if _try_to_lock(connection, cursor, table):
             return
@@ -60,6 +58,9 @@ def _lock(connection: Any, cursor: Any, table: str) -> None:
 def _try_to_lock(connection: Any, cursor: Any, table: str) -> bool:
     try:
         with transaction.atomic(connection.alias):
+            # Nobody who reads or writes waits for the first, and an autovacuum ends after a second.
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            cursor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
     except OperationalError as error:
