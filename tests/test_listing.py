@@ -177,6 +177,16 @@ def test_a_page_is_read_from_an_index(order, index):
     assert "Sort" not in plan
 
 
+def test_folders_are_read_from_an_index():
+    make([*KEYS, *(f"other/{number}" for number in range(1000))])
+    analyze()
+    with CaptureQueriesContext(connection) as queries:
+        listing.page(inside(""), folder="", limit=1)
+    plan = explain(queries[0]["sql"], "enable_sort")
+    assert (plan.count("using files_folder"), plan.count("Index Cond")) == (2, 2)
+    assert "Sort" not in plan
+
+
 def test_a_search_is_read_from_its_index():
     make(KEYS)
     with CaptureQueriesContext(connection) as queries:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
@@ -241,6 +241,12 @@ def until(sql):
     raise TimeoutError(sql)
 
 
+def is_there(index):
+    with connection.cursor() as cursor:
+        cursor.execute("select from pg_index where indexrelid = %s", [index])
+        return bool(cursor.rowcount)
+
+
 IN_PROGRESS = "select pid from pg_stat_progress_create_index where datname = current_database()"
 WAITING = "select pid from pg_locks where relation = 'files'::regclass and not granted"
 
@@ -254,7 +260,8 @@ def test_an_index_that_was_interrupted_is_built_by_the_next_run(
     session.execute("set transaction isolation level repeatable read")
     session.execute("select 1")  # from now on no index can be finished
     first = migrate()
-    (builder,) = until("select 1 from pg_index where not indisvalid") and until(IN_PROGRESS)
+    (index,) = until("select indexrelid from pg_index where not indisvalid")
+    (builder,) = until(IN_PROGRESS)
     first.kill()
     if ending == "terminate":
         execute(f"select pg_terminate_backend({builder}, 5000)")
@@ -265,6 +272,7 @@ def test_an_index_that_was_interrupted_is_built_by_the_next_run(
         until(WAITING)
     session.rollback()
     assert (second.wait(30), second.stderr.read()) == (0, b"")
+    assert is_there(index) == (ending == "kill")
     migrated = definitions()
     call_command("migrate", "files", "zero", verbosity=0)
     call_command("migrate", verbosity=0)
@@ -287,6 +295,19 @@ def test_it_waits_for_a_reader_and_lets_others_read(script_table, session, monke
     name = f"process {info.backend_pid} {info.user} {os.environ['PGAPPNAME']}"
     assert caplog.messages == [f"The table files is in use by {name}: migrate tries again in 1 s."]
     assert read == [("a",)]
+
+
+def test_a_reader_behind_it_waits_for_less_than_a_second(script_table, session, migrate):
+    script_table("a")
+    session.execute("select from files")
+    process = migrate()
+    until(f"{WAITING} and mode = 'AccessExclusiveLock'")
+    with transaction.atomic():
+        execute("set local statement_timeout = '1s'")
+        execute("select from files")
+    session.rollback()
+    assert process.wait(30) == 0
+    assert b" WARNING files.catalogue.online: The table files is in use" in process.stderr.read()
 
 
 def test_it_ends_where_a_reader_does_not_and_nothing_is_changed(script_table, session, monkeypatch):
