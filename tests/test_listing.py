@@ -183,7 +183,8 @@ def test_folders_are_read_from_an_index():
     with CaptureQueriesContext(connection) as queries:
         listing.page(inside(""), folder="", limit=1)
     plan = explain(queries[0]["sql"], "enable_sort")
-    assert (plan.count("using files_folder"), plan.count("Index Cond")) == (2, 2)
+    assert "Index Only Scan using files_folder" in plan
+    assert "Index Cond" in plan
     assert "Sort" not in plan
 
 

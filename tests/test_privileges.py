@@ -43,7 +43,7 @@ def use(client, storage):
     assert (rows(), objects(storage)) == ([("a/b.txt", "a/b.txt", True)], {"a/b.txt": b"new"})
     create("large", b"x" * (PART_SIZE + 1)).delete()
     File.objects.get().trash()
-    call_command("purge_files", older_than="0")
+    call_command("purge_files", "--older-than=0")
     assert (rows(), objects(storage)) == ([], {})
     assert client.post("/admin/logout/").status_code == 200
 
