@@ -15,6 +15,7 @@ BENCHMARKS = {
     "delivery": "objects over HTTP, against the views that one writes first",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
+    "migrate": "readers and writers of 1,000,000 files, while their table is migrated",
 }
 
 
@@ -23,14 +24,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=15, help="of each way, default: 15")
     parser.add_argument(
-        "--rows", type=int, nargs="+", help="files in the table of admin, by default both sizes"
+        "--rows", type=int, nargs="+", help="files in the table of admin and of migrate"
     )
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}: {', '.join(BENCHMARKS)}.")
     for name in options.names or BENCHMARKS:
         print(f"\n{name}: {BENCHMARKS[name]}\n", flush=True)
-        sizes = [options.rows] if name == "admin" and options.rows else []
+        sizes = [options.rows] if name in {"admin", "migrate"} and options.rows else []
         importlib.import_module(f"benchmarks.bench_{name}").run(options.rounds, *sizes)
 
 

@@ -1,7 +1,7 @@
 """The application's configuration."""
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.db.models.signals import pre_migrate
 
 from files import checks
@@ -17,3 +17,4 @@ class FilesConfig(AppConfig):
         """Watch over `migrate` and `check`."""
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
         register(checks.bucket_keeps_promises, "files", deploy=True)
+        register(checks.ids_are_left, "files", Tags.database)

@@ -13,7 +13,7 @@ from django.db.models import F, Func, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Collate
 
 from files.keys import key_after
-from files.models import File
+from files.models import FOLDER, File
 
 Order = Literal["object_key", "size", "modified_at"]
 Entry = str | File  # a folder, by the beginning of its keys, or a file
@@ -35,6 +35,12 @@ CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
 SECONDS = 5  # that a list may take
 WALK_SECONDS = 0.4  # that an index may be walked for the few of its rows that match
 BATCH = 50_000  # files that are counted at a time
+
+# As the index `files_folder` has them.
+LIVE_FOLDERS = (
+    "(SELECT regexp_replace(object_key, '[^/]*$', '') AS folder"
+    " FROM files WHERE deleted_at IS NULL) AS live"
+)
 
 
 class TooSlowError(Exception):
@@ -95,6 +101,11 @@ def bitmap_scans() -> Iterator[None]:
 def below(folder: str) -> Q:
     """Match the keys that begin with the folder, as a range of the index."""
     return Q(object_key__gte=folder, object_key__lt=key_after(folder)) if folder else Q()
+
+
+def inside(files: QuerySet[File], folder: str) -> QuerySet[File]:
+    """Return the files that are in the folder itself, not below it."""
+    return files.alias(folder=FOLDER).filter(folder=folder)
 
 
 def search(files: QuerySet[File], text: str) -> QuerySet[File]:
@@ -263,7 +274,7 @@ class _Folders:
         start = inside if is_first else f"{inside} AND {step.format('%(cursor)s::text')}"
         find = (
             "SELECT left(folder, %(length)s + strpos(substr(folder, %(length)s + 1), '/'))"  # noqa: S608
-            " FROM files WHERE deleted_at IS NULL AND {}"
+            f" FROM {LIVE_FOLDERS} WHERE {{}}"
             f" ORDER BY folder {'DESC' if backward else 'ASC'} LIMIT 1"
         )
         following = find.format(f"{inside} AND {step.format('prefix')}")

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["File", "FileQuerySet", "Operation"]
 
+# The key up to its last slash, in the key's own order: what a folder is listed by.
+FOLDER = models.Func(
+    models.F("object_key"),
+    models.Value("[^/]*$"),
+    models.Value(""),
+    function="regexp_replace",
+    output_field=models.TextField(db_collation="C"),
+)
+
 
 class FileQuerySet(models.QuerySet["File"]):
     """Files, those in the trash among them."""
@@ -57,18 +66,6 @@ class File(models.Model):
     original_key = models.TextField(
         _("original key"), blank=True, default="", db_default="", editable=False
     )
-    # The key up to its last slash, in the key's own order: what a folder is listed by.
-    folder = models.GeneratedField(
-        expression=models.Func(
-            models.F("object_key"),
-            models.Value("[^/]*$"),
-            models.Value(""),
-            function="regexp_replace",
-        ),
-        output_field=models.TextField(db_collation="C"),
-        db_persist=True,
-        verbose_name=_("folder"),
-    )
 
     objects = FileQuerySet.as_manager()
 
@@ -84,9 +81,7 @@ class File(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["folder", "object_key"],
-                condition=models.Q(deleted_at=None),
-                name="files_folder",
+                FOLDER, "object_key", condition=models.Q(deleted_at=None), name="files_folder"
             ),
             models.Index(Coalesce("size", 0), "id", name="files_size"),
             models.Index(Coalesce("modified_at", "created_at"), "id", name="files_modified"),

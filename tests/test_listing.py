@@ -21,7 +21,7 @@ def make(keys, **values):
 
 
 def inside(folder):
-    return File.objects.live().filter(folder=folder)
+    return listing.inside(File.objects.live(), folder)
 
 
 def walk(folder, **options):
@@ -173,6 +173,17 @@ def test_a_page_is_read_from_an_index(order, index):
         listing.page(files, folder="", order=order, after=cursor)
     plan = explain(queries[-1]["sql"], "enable_sort")
     assert f"Index Scan using {index}" in plan
+    assert "Index Cond" in plan
+    assert "Sort" not in plan
+
+
+def test_folders_are_read_from_an_index():
+    make([*KEYS, *(f"other/{number}" for number in range(1000))])
+    analyze()
+    with CaptureQueriesContext(connection) as queries:
+        listing.page(inside(""), folder="", limit=1)
+    plan = explain(queries[0]["sql"], "enable_sort")
+    assert "Index Only Scan using files_folder" in plan
     assert "Index Cond" in plan
     assert "Sort" not in plan
 

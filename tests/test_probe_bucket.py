@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ from files.storage.bucket import Bucket
 from files.storage.probe import PROMISES, QUICK, Promise, Result, ground, probe
 from files.storage.probe.access import ON_BUCKET, ON_OBJECTS
 from files.storage.probe.promises import NotAskedError
-from project import aws
+from project import aws, secretsmanager
 from tests import location
 from tests.processes import ROOT, heed_signals, manage
 from tests.test_readme import README
@@ -200,7 +201,10 @@ def acting_as(key):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        for module, name in ((aws, "session"), (client, "_client"), (bucket, "_bucket")):
+        for module, name in (
+            *((aws, "session"), (client, "_client"), (bucket, "_bucket")),
+            (secretsmanager, "_client"),
+        ):
             patch.setattr(module, name, cache(getattr(module, name).__wrapped__))
         yield
 
@@ -234,7 +238,7 @@ def test_a_role_that_may_do_nothing_is_2(limited):
 
 
 def test_readme_names_the_permissions_that_are_asked_for():
-    assert [name for name in ACTIONS if f"`{name}`" not in README] == []
+    assert sorted(re.findall(r'"(s3:\w+)"', README)) == sorted(ACTIONS)
 
 
 def judged(probe, without=""):

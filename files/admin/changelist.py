@@ -9,7 +9,6 @@ from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
@@ -59,8 +58,9 @@ class FileChangeList(ChangeList):
         self.in_trash = is_trash(request)
         self.is_flat = bool(self.query or BELOW_VAR in request.GET or STATE_VAR in request.GET)
         self.filtered = super().get_queryset(request, exclude_parameters)
-        inside = listing.below(self.folder) if self.is_flat else Q(folder=self.folder)
-        return self.filtered.filter(inside)
+        if self.is_flat:
+            return self.filtered.filter(listing.below(self.folder))
+        return listing.inside(self.filtered, self.folder)
 
     def get_results(self, request: HttpRequest) -> None:
         try:

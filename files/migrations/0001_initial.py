@@ -1,6 +1,7 @@
-"""The table of the files, new, or taken over from the original script."""
+"""The tables, new, or that of the files taken over from the original script.
 
-from typing import Any
+One transaction, in which the table of the files comes last: it is locked for milliseconds.
+"""
 
 import django.db.models.functions.datetime
 import django.db.models.lookups
@@ -9,31 +10,34 @@ from django.db import migrations, models
 import files.fields
 from files.catalogue import takeover
 
-
-class CreateOrTakeOver(migrations.CreateModel):
-    """CreateModel, but for a table that stands there already with `id` and `object_key`.
-
-    That one keeps its rows, their ids and keys, and gets what is new. PostgreSQL runs a migration
-    in one transaction, so an error changes nothing.
-    """
-
-    def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.name)
-        with schema_editor.connection.cursor() as cursor:
-            tables = schema_editor.connection.introspection.table_names(cursor)
-            if model._meta.db_table not in tables:
-                super().database_forwards(app_label, schema_editor, from_state, to_state)
-                return
-            cursor.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
-            takeover.refuse_unusable_keys(cursor)
-            takeover.convert_columns(cursor)
-        for field in model._meta.local_fields:
-            if field.name not in {"id", "object_key"}:
-                schema_editor.add_field(model, field)
-        for constraint in model._meta.constraints:
-            schema_editor.add_constraint(model, constraint)
+# A row that goes, or gets another key, leaves its object behind: only what takes care of the object
+# may do that, and has named the row in files_operation before. TRUNCATE is free.
+GUARD = """
+CREATE FUNCTION files_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM files_operation
+        WHERE object_key = OLD.object_key AND file_id = OLD.id AND kind = 'delete'
+    ) THEN
+        RAISE EXCEPTION
+            'The object of file % would be left without a row: use File.delete(), File.trash() or'
+            ' File.rename(), one file at a time', OLD.id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER files_guard_delete BEFORE DELETE ON files
+    FOR EACH ROW WHEN (OLD.missing_at IS NULL) EXECUTE FUNCTION files_guard();
+CREATE TRIGGER files_guard_update BEFORE UPDATE OF object_key ON files
+    FOR EACH ROW WHEN (OLD.missing_at IS NULL AND OLD.object_key <> NEW.object_key)
+    EXECUTE FUNCTION files_guard();
+"""
+NO_GUARD = """
+DROP TRIGGER files_guard_delete ON files;
+DROP TRIGGER files_guard_update ON files;
+DROP FUNCTION files_guard();
+"""
 
 
 class Migration(migrations.Migration):
@@ -42,7 +46,62 @@ class Migration(migrations.Migration):
     dependencies = []
 
     operations = [
-        CreateOrTakeOver(
+        migrations.CreateModel(
+            name="Operation",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("create", "creation"),
+                            ("replace", "replacement"),
+                            ("rename", "rename"),
+                            ("delete", "deletion"),
+                            ("upload", "upload"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("file_id", models.BigIntegerField(null=True)),
+                ("object_key", models.TextField(db_collation="C")),
+                ("copy_key", models.TextField(db_collation="C", db_default="", default="")),
+                ("etag", models.CharField(db_default="", default="", max_length=255)),
+                ("mark", models.CharField(db_default="", default="", max_length=32)),
+                ("upload_id", models.TextField(db_default="", default="")),
+                ("who", models.CharField(db_default="", default="", max_length=255)),
+                (
+                    "started_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+            ],
+            options={
+                "verbose_name": "operation",
+                "verbose_name_plural": "operations",
+                "db_table": "files_operation",
+                "default_permissions": (),
+            },
+        ),
+        # By themselves: those in the options of a model are made after its migration, which a
+        # process that is killed between would never be able to repeat.
+        migrations.AddIndex(
+            model_name="operation",
+            index=models.Index(fields=["object_key"], name="files_operation_key"),
+        ),
+        migrations.AddIndex(
+            model_name="operation",
+            index=models.Index(
+                condition=models.Q(("copy_key", ""), _negated=True),
+                fields=["copy_key"],
+                name="files_operation_copy",
+            ),
+        ),
+        takeover.CreateOrTakeOver(
             name="File",
             fields=[
                 (
@@ -98,12 +157,33 @@ class Migration(migrations.Migration):
                         blank=True, editable=False, null=True, verbose_name="missing since"
                     ),
                 ),
+                (
+                    "deleted_at",
+                    models.DateTimeField(
+                        editable=False, null=True, verbose_name="in the trash since"
+                    ),
+                ),
+                (
+                    "original_key",
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        editable=False,
+                        verbose_name="original key",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "file",
                 "verbose_name_plural": "files",
                 "db_table": "files",
                 "ordering": ["object_key"],
+                "permissions": [
+                    ("replace_file", "Can replace the content of file"),
+                    ("restore_file", "Can see and restore file in the trash"),
+                    ("purge_file", "Can delete file permanently"),
+                ],
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("object_key",),
@@ -127,7 +207,17 @@ class Migration(migrations.Migration):
                         name="files_object_key_not_empty",
                         violation_error_message="A key must not be empty.",
                     ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("object_key__startswith", ".files/"), _negated=True),
+                            models.Q(("original_key", ""), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="files_object_key_not_reserved",
+                        violation_error_message="This key is reserved: choose another key.",
+                    ),
                 ],
             },
         ),
+        migrations.RunSQL(GUARD, NO_GUARD),
     ]

@@ -1,0 +1,120 @@
+"""README's "Least privilege": what it grants is enough for all that a site does."""
+
+import re
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+
+from files.models import File
+from files.storage.probe import probe
+from files.storage.writing import PART_SIZE
+from project import aws, secretsmanager
+from tests.operations import create, execute, objects, rows
+from tests.test_admin import LIST, act, do, keys, upload
+from tests.test_probe_bucket import acting_as
+from tests.test_readme import README
+
+SECTION = README.split("\n### Least privilege\n")[1].split("\n## ")[0]
+ROLES, GRANTS = re.findall(r"```sql\n(.*?)```", SECTION, re.DOTALL)
+(POLICY,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def use(client, storage):
+    """Do all that people do, from the login to the logout."""
+    User.objects.create_superuser("admin", password="secret")
+    login = client.post("/login/", {"username": "admin", "password": "secret"})
+    assert (login.status_code, login.url) == (302, "/admin/")
+    upload(client, "a.txt", key="a/a.txt")
+    file = File.objects.get()
+    assert client.get(file.get_absolute_url()).getvalue() == b"text"
+    do(client, file, "replace", content=SimpleUploadedFile("a.txt", b"new"))
+    do(client, file, "rename", key="a/b.txt")
+    assert keys(client.get(LIST, {"folder": "a/"})) == ["a/b.txt"]
+    assert keys(client.get(LIST, {"q": "b.t", "usage": 1, "o": "-3"})) == ["a/b.txt"]
+    do(client, file, "trash")
+    act(client, "restore", file, query="?state=trash")
+    do(client, File.objects.trashed().get(), "delete", post="yes")
+    assert (rows(), objects(storage)) == ([("a/b.txt", "a/b.txt", True)], {"a/b.txt": b"new"})
+    create("large", b"x" * (PART_SIZE + 1)).delete()
+    File.objects.get().trash()
+    call_command("purge_files", "--older-than=0")
+    assert (rows(), objects(storage)) == ([], {})
+    assert client.post("/admin/logout/").status_code == 200
+
+
+@pytest.fixture
+def enter(own_services, bucket, transactional_db):
+    """Make README's roles and database; return what lets this process connect as one of them."""
+    own, prefix = dict(connection.settings_dict), f"{bucket}-least".replace("-", "_")
+    options = {name: value for name, value in own["OPTIONS"].items() if name != "secret"}
+
+    def named(sql):
+        return re.sub(r"\bfiles_(?=owner|web)", f"{prefix}_", sql).replace(
+            "DATABASE files ", f"DATABASE {prefix} "
+        )
+
+    def enter(role):
+        connection.close()
+        login = {"USER": f"{prefix}_{role}", "PASSWORD": "...", "NAME": prefix}
+        connection.settings_dict.update(login | {"OPTIONS": options})
+
+    for statement in named(ROLES).strip().split("\n"):
+        execute(statement)
+    enter("owner")
+    call_command("migrate", verbosity=0)
+    execute(named(GRANTS))
+    yield enter
+    connection.close()
+    connection.settings_dict.update(own)
+    execute(f"drop database {prefix} with (force)")
+    execute(f"drop role {prefix}_web")
+    execute(f"drop role {prefix}_owner")
+
+
+def test_the_role_of_the_web_does_all_that_a_site_does_and_no_more(enter, client, storage):
+    enter("web")
+    use(client, storage)
+    for sql in ("alter table files add x int", "truncate files", "delete from django_migrations"):
+        with pytest.raises(DatabaseError, match=r"must be owner|permission denied"):
+            execute(sql)
+
+
+def test_the_role_of_the_web_is_ready(enter, client):
+    enter("web")
+    assert client.get("/readyz").json() == {"database": "ok", "bucket": "ok"}
+
+
+def test_the_grants_name_every_table():
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+    assert tables | {"django_migrations"} == set(
+        re.findall(r"\b(?:\w+_\w+|files)\b(?=,| TO|\n)", GRANTS)
+    )
+
+
+@pytest.fixture
+def key(own_services, storage):
+    """Make a user of IAM who has README's policy for the bucket; return the access key."""
+    iam, user = aws.session().create_client("iam"), {"UserName": f"{storage.bucket_name}-least"}
+    policy = POLICY.replace("BUCKET", storage.bucket_name).replace("SECRET-??????", "files/*")
+    iam.create_user(**user)
+    iam.put_user_policy(PolicyName="least", PolicyDocument=policy, **user)
+    key = iam.create_access_key(**user)["AccessKey"]
+    yield key
+    iam.delete_user_policy(PolicyName="least", **user)
+    iam.delete_access_key(AccessKeyId=key["AccessKeyId"], **user)
+    iam.delete_user(**user)
+
+
+def test_the_policy_is_enough_for_all_that_a_site_does(key, client, storage, settings):
+    with acting_as(key):
+        use(client, storage)
+        (result,) = probe(storage, ["permissions"])
+        assert result.kept
+        secret_id = connection.settings_dict["OPTIONS"]["secret"]
+        assert list(secretsmanager.fetch(secret_id)) == ["password"]
