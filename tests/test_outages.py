@@ -13,7 +13,6 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 
 from project import aws
-from tests.processes import manage
 from tests.tcp_proxy import TCPProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,15 +61,6 @@ def proxies(own_services):
         yield first, second
 
 
-@pytest.fixture(scope="module")
-def static(tmp_path_factory):
-    """Collect the static files; return the folder."""
-    folder = str(tmp_path_factory.mktemp("static"))
-    environ = {"APP_DEBUG": "false", "APP_STATIC_ROOT": folder}
-    assert manage("collectstatic", "--noinput", environ=environ).returncode == 0
-    return folder
-
-
 @pytest.fixture(params=SERVERS)
 def site(request, proxies, static, serve, viewer):
     s3, database = proxies
@@ -82,7 +72,7 @@ def site(request, proxies, static, serve, viewer):
         APP_STATIC_ROOT=static,
         APP_THREADS="8",
     )
-    session = {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+    session = {"Cookie": f"__Host-sessionid={viewer.cookies['sessionid'].value}"}
     yield Site(url, s3, database, session)
     s3.mode = database.mode = "pass"
 
