@@ -17,3 +17,4 @@ class FilesConfig(AppConfig):
         """Watch over `migrate` and `check`."""
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
         register(checks.bucket_keeps_promises, "files", deploy=True)
+        register(checks.database_is_verified, "files", deploy=True)

@@ -121,9 +121,14 @@ class Bucket:
             raise S3Error(errno.ENAMETOOLONG, text, key)
         return full
 
+    @property
+    def root(self) -> str:
+        """The URL of the bucket, unsigned."""
+        return f"{self.origin}{self._path}"
+
     def address(self, key: str) -> str:
         """Return the URL of the object, unsigned."""
-        return f"{self.origin}{self._path}{quote(self.full_key(key), safe='/')}"
+        return f"{self.root}{quote(self.full_key(key), safe='/')}"
 
     def presign(
         self,
