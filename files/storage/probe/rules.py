@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
-from files.storage.errors import S3UnavailableError
 from files.storage.probe.ground import Ground
 from files.storage.probe.promises import NotAskedError, promise
 
@@ -77,13 +76,14 @@ def _is_for(rule: Mapping[str, Any], location: str) -> bool:
 def _told(ground: Ground, operation: str) -> dict[str, Any]:
     """Return what S3 tells of the bucket, empty where nothing has been set.
 
-    Raises PermissionError, and NotAskedError where S3 does not know the operation.
+    Raises PermissionError, and NotAskedError where S3 does not know the operation: some servers say
+    so by 501, some by 500.
     """
     try:
         return ground.ask(operation).data
     except FileNotFoundError:
         return {}
-    except (PermissionError, S3UnavailableError):
+    except PermissionError:
         raise
     except OSError:
         raise NotAskedError("this S3 does not tell") from None
