@@ -127,7 +127,7 @@ def run(rounds: int) -> None:
         process([*manage, "migrate", "--verbosity=0"], environ)
         output = process([*manage, "shell", "-v0", "-c", PREPARE], environ).output
         session, small, large = json.loads(output)
-        cookie = f"Cookie: sessionid={session}"
+        cookie = f"Cookie: __Host-sessionid={session}"
         ours = {
             delivery: _gunicorn(stack, folder, delivery, environ | {"APP_DELIVERY": delivery})
             for delivery in ("stream", "redirect", "accel")

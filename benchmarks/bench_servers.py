@@ -218,12 +218,13 @@ def run(rounds: int) -> None:
         process([*manage, "collectstatic", "--noinput", "--verbosity=0"], environ)
         output = process([*manage, "shell", "-v0", "-c", PREPARE], environ).output
         session, small, large = json.loads(output)
+        cookie = f"__Host-sessionid={session}"
         for server, command in SERVERS.items():
             cells = []
             for attack in ATTACKS.values():
                 with ExitStack() as own:
                     port = _start(own, command, environ)
-                    site = Site(port, s3_proxy, database, f"sessionid={session}", small, large)
+                    site = Site(port, s3_proxy, database, cookie, small, large)
                     cells.append(_measure(site, attack))
                     print(server, cells[-1], file=sys.stderr, flush=True)
             rows.append([server, *cells])

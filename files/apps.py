@@ -18,3 +18,4 @@ class FilesConfig(AppConfig):
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
         register(checks.bucket_keeps_promises, "files", deploy=True)
         register(checks.ids_are_left, "files", Tags.database)
+        register(checks.database_is_verified, "files", deploy=True)

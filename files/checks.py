@@ -1,17 +1,27 @@
-"""What `manage.py check --deploy` finds out about the bucket, and `migrate` about the table."""
+"""What `manage.py check --deploy` finds out about bucket and database, `migrate` of the table."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
-from django.db import connections
+from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004 - Django's own name
+from django.db import connection, connections
 
 from files.storage.probe import QUICK, Result, probe
 
 MANY_IDS = 1_500_000_000  # of the 2,147,483,647 of an int
 
-IDS = {"permissions": "files.E001", "CORS": "files.W001", "clock": "files.W003"}
+MESSAGES: dict[str, tuple[type[Error | Info | Warning], str]] = {
+    "permissions": (Error, "files.E001"),
+    "CORS": (Warning, "files.W001"),
+    "clock": (Warning, "files.W003"),
+    "privacy": (Warning, "files.W004"),
+    "public access": (Warning, "files.W005"),
+    "open CORS": (Warning, "files.W006"),
+    "versioning": (Info, "files.I001"),
+    "lifecycle": (Info, "files.I002"),
+}
+NEAR = {"", "localhost", "127.0.0.1", "::1"}
 
 
 def bucket_keeps_promises(app_configs: Any, **options: Any) -> list[CheckMessage]:
@@ -28,9 +38,21 @@ def bucket_keeps_promises(app_configs: Any, **options: Any) -> list[CheckMessage
 
 
 def _message(result: Result) -> CheckMessage:
-    name, detail = result.promise.name, result.told
-    kind = Error if result.is_broken else Warning
-    return kind(f"{name} of the bucket: {detail}.", id=IDS[name])
+    kind, name = MESSAGES[result.promise.name]
+    return kind(f"{result.promise.name} of the bucket: {result.told}.", id=name)
+
+
+def database_is_verified(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    """Warn of a database on another machine that any machine between could pretend to be."""
+    database = connection.settings_dict
+    host, mode = database["HOST"], database["OPTIONS"].get("sslmode")
+    if host in NEAR or host.startswith("/") or mode in {"verify-ca", "verify-full"}:
+        return []
+    text = (
+        f"Nothing proves that {host} is the database: set APP_DB_SSLMODE=verify-full and"
+        " APP_DB_SSLROOTCERT."
+    )
+    return [Warning(text, id="files.W007")]
 
 
 def ids_are_left(
@@ -42,7 +64,7 @@ def ids_are_left(
         " 2,147,483,647: give them the type bigint as README.md says."
     )
     used_up = [alias for alias in databases or () if _are_used_up(connections[alias])]
-    return [Warning(text, id="files.W004") for _ in used_up]
+    return [Warning(text, id="files.W008") for _ in used_up]
 
 
 def _are_used_up(connection: Any) -> bool:

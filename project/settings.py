@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import global_settings
+from django.core.checks.security import base as security
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.log import DEFAULT_LOGGING
 
@@ -26,6 +27,8 @@ NOTHING_TO_WORK_ON = (
     " APP_DB_HOST, APP_DB_NAME, APP_DB_USER and APP_SECRET_KEY (README.md tells more), or put"
     " `sandbox` in front of the command to try it on throw-away services."
 )
+
+NOTHING_TO_SIGN = "nothing is configured, so nothing is signed with this key"
 
 _env = {
     name: value for name, value in os.environ.items() if name.startswith("APP_") and value != ""
@@ -128,6 +131,26 @@ def _database() -> dict[str, Any]:
     }
 
 
+def _secret_key() -> Hidden:
+    """Return the key; outside of debug it is one that passes Django's check W009."""
+    key = _env.get("APP_SECRET_KEY", NOTHING_TO_SIGN)
+    is_weak = (
+        len(key) < security.SECRET_KEY_MIN_LENGTH
+        or len(set(key)) < security.SECRET_KEY_MIN_UNIQUE_CHARACTERS
+        or key.startswith(security.SECRET_KEY_INSECURE_PREFIX)
+    )
+    if is_weak and CONFIGURED and not DEBUG:
+        raise ImproperlyConfigured(
+            f"APP_SECRET_KEY can be guessed: set {security.SECRET_KEY_MIN_LENGTH} or more random"
+            " characters, such as `openssl rand -base64 48` prints."
+        )
+    return Hidden(key)
+
+
+# W005 and W021 ask that all hosts below this one's, and browsers for ever, be bound to TLS: that is
+# for whoever owns the domain to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
 CONFIGURED = any(name.startswith(("APP_DB_", "APP_BUCKET_")) for name in _env)
 if CONFIGURED:
     IAM = _choice("APP_DB_AUTH", "password", "iam") == "iam"
@@ -138,7 +161,7 @@ if CONFIGURED:
     DATABASES = {"default": _database()}
 else:
     DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
-    SILENCED_SYSTEM_CHECKS = ["fields.E220", "fields.E222"]  # no database computes no columns
+    SILENCED_SYSTEM_CHECKS += ["fields.E220", "fields.E222"]  # no database computes no columns
 
 # What serves the web
 
@@ -149,9 +172,8 @@ THREADS = _number("APP_THREADS", "16")  # of a process that serves the web, each
 DATABASE_POOL = _number("APP_DB_POOL", "0")  # connections of a process that serves the web
 
 DEBUG = _flag("APP_DEBUG")
-SECRET_KEY = Hidden(
-    _env.get("APP_SECRET_KEY", "nothing is configured, so nothing is signed with this key")
-)
+SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = [Hidden(key) for key in _list("APP_SECRET_KEY_FALLBACKS")]
 ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
 
@@ -191,6 +213,7 @@ if (DEBUG or not CONFIGURED) and (BASE_DIR / "project" / "sandbox").is_dir():
 MIDDLEWARE = [
     "files.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "project.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -235,7 +258,34 @@ PASSWORD_HASHERS = [
     *global_settings.PASSWORD_HASHERS[1:],  # for passwords that another project has hashed
 ]
 
+# What comes by TLS, where it is ended in front of this process
+
+SECURE_HSTS_SECONDS = _number("APP_HSTS_SECONDS", "0")
+SECURE_SSL_REDIRECT = _flag("APP_SSL_REDIRECT")
+if "APP_PROXY_SSL_HEADER" in _env:
+    _header = _env["APP_PROXY_SSL_HEADER"].upper().replace("-", "_")
+    SECURE_PROXY_SSL_HEADER = (f"HTTP_{_header}", "https")
+
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+if not DEBUG:  # no other host, not even one below the same domain, can set a cookie of such a name
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie
+
+# What pages may load, in the form of Django 6: project/csp.py adds the bucket's address, and leaves
+# contents their own stricter policy.
+SECURE_CSP = {
+    "default-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "connect-src": ["'self'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+    "frame-src": ["'self'"],
+    "img-src": ["'self'"],
+    "media-src": ["'self'"],
+    "script-src": ["'self'"],
+    "style-src": ["'self'"],
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from project.sandbox import services
-from tests.processes import ROOT, wait_for
+from tests.processes import ROOT, manage, wait_for
 
 # What `serve` takes: the production server, or the one that WSGI needs.
 ASGI = ("project.server",)
@@ -72,6 +72,15 @@ def _start(
         yield start
         for server in servers:  # all at once
             server.send_signal(signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Collect the static files, without which no page is made in production; return the folder."""
+    folder = str(tmp_path_factory.mktemp("static"))
+    environ: dict[str, str | None] = {"APP_DEBUG": "false", "APP_STATIC_ROOT": folder}
+    assert manage("collectstatic", "--noinput", environ=environ).returncode == 0
+    return folder
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Permission, User
 from django.core.files.storage import default_storage
 from django.db import connection
@@ -322,11 +323,14 @@ def test_a_pdf_is_shown_in_its_frame(page, make_file):
     with page.expect_response(f"**/files/{file.pk}/") as answer:
         page.goto(detail(file))
     assert (answer.value.status, answer.value.headers["x-frame-options"]) == (200, "SAMEORIGIN")
-    # The browser's own viewer, which a frame that is blocked has not.
+    expect(viewer_of(page).locator("#pagelength")).to_have_text("1")
+
+
+def viewer_of(page):
+    """Return the browser's own viewer, which a frame that is blocked has not."""
     is_viewer = re.compile("^chrome-extension:")
     eventually(lambda: page.wait_for_timeout(50) or bool(page.frame(url=is_viewer)), True)
-    viewer = page.frame(url=is_viewer)
-    expect(viewer.locator("#pagelength")).to_have_text("1")
+    return page.frame(url=is_viewer)
 
 
 @pytest.mark.parametrize(
@@ -757,6 +761,57 @@ def test_several_are_downloaded_as_a_zip(page, make_file):
         }
 
 
+# By the policy of the pages: what it forbids is an error in the console
+
+DJANGOS = ["/login/", "/admin/", "/admin/password_change/", "/admin/auth/user/add/"]
+
+
+def test_pages_of_the_admin_keep_the_policy(page, make_file):
+    file, user = make_file(), User.objects.get()
+    own = [f"{LIST}{file.pk}/history/", f"/admin/auth/user/{user.pk}/delete/"]
+    for address in [*DJANGOS, *own, "/admin/auth/group/add/"]:
+        page.goto(address)
+    page.goto(f"/admin/auth/user/{user.pk}/change/")
+    page.locator("#id_user_permissions_input").press_sequentially("can view file")
+    shown = page.locator("#id_user_permissions_from option:visible")
+    expect(shown).to_have_text(["Files | file | Can view file"])
+    page.get_by_role("link", name="Today").first.click()
+    expect(page.locator("#id_last_login_0")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
+
+
+@pytest.fixture
+def production(open_page, serve, static):
+    """Return a page of the production server, whose contents come from S3, after the login."""
+    password = PBKDF2PasswordHasher().encode("password", "salt", 1)
+    User.objects.create(username="admin", password=password, is_staff=True, is_superuser=True)
+    url = serve(APP_DEBUG="false", APP_DELIVERY="redirect", APP_STATIC_ROOT=static)
+    page = open_page(url=url)
+    page.goto(LIST)
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill("password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#content h1")).to_have_text("Files")
+    return page
+
+
+def test_a_browser_takes_the_cookies_of_production(production):
+    found = {cookie["name"]: cookie["secure"] for cookie in production.context.cookies()}
+    own = {"__Host-csrftoken": True, "__Host-sessionid": True}
+    assert found == {"sessionid": False, **own}  # that of the other tests
+
+
+def test_contents_are_shown_that_come_from_the_bucket(production, make_file):
+    production.goto(detail(make_file("a.png", PNG, ContentType="image/png")))
+    image = production.get_by_role("img", name="Content of a.png")
+    assert image.evaluate("image => image.naturalWidth") == 320
+    production.goto(detail(make_file("a.wav", WAV, ContentType="audio/x-wav")))
+    sound = production.locator(".file-preview audio")
+    eventually(lambda: sound.evaluate("audio => audio.duration"), 1)
+    file = make_file("a.pdf", SAMPLES["documents/page.pdf"], ContentType="application/pdf")
+    production.goto(detail(file))
+    expect(viewer_of(production).locator("#pagelength")).to_have_text("1")
+
+
 # For all eyes and hands
 
 
@@ -821,6 +876,12 @@ CONTRASTS = """selectors => {
     return found;
 }"""
 
+AT_ONCE = """() => {  // a sheet that is made by a script is no style in the page
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync("* { transition: none !important }");
+    document.adoptedStyleSheets.push(sheet);
+}"""
+
 OWN = ", ".join(
     f"{part}, {part} *"
     for part in (
@@ -850,7 +911,7 @@ def test_every_page_is_for_all_eyes_and_hands(page, pages, errors):
         page.goto(address)
         if address == LIST:
             fill_panel(page, errors)
-        page.add_style_tag(content="* { transition: none !important }")
+        page.evaluate(AT_ONCE)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             texts = page.evaluate(CONTRASTS, OWN)

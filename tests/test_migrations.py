@@ -351,7 +351,7 @@ def test_a_check_warns_of_ids_that_end(script_table, capsys, type_of_id, last, w
     call_command("migrate", verbosity=0)
     File.objects.bulk_create([File(id=last, object_key="a")])
     call_command("check", databases=["default"])
-    assert ("(files.W004) The ids of the table files" in capsys.readouterr().err) == warns
+    assert ("(files.W008) The ids of the table files" in capsys.readouterr().err) == warns
 
 
 def test_migrating_again_takes_the_key_of_a_replaced_content():

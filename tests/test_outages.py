@@ -13,7 +13,6 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 
 from project import aws
-from tests.processes import manage
 from tests.servers import ASGI, WSGI
 from tests.tcp_proxy import TCPProxy
 
@@ -60,15 +59,6 @@ def proxies(own_services):
         yield first, second
 
 
-@pytest.fixture(scope="module")
-def static(tmp_path_factory):
-    """Collect the static files; return the folder."""
-    folder = str(tmp_path_factory.mktemp("static"))
-    environ = {"APP_DEBUG": "false", "APP_STATIC_ROOT": folder}
-    assert manage("collectstatic", "--noinput", environ=environ).returncode == 0
-    return folder
-
-
 @pytest.fixture(params=SERVERS)
 def site(request, proxies, static, serve, admin_client):
     s3, database = proxies
@@ -80,7 +70,7 @@ def site(request, proxies, static, serve, admin_client):
         APP_STATIC_ROOT=static,
         APP_THREADS="8",
     )
-    session = {"Cookie": f"sessionid={admin_client.cookies['sessionid'].value}"}
+    session = {"Cookie": f"__Host-sessionid={admin_client.cookies['sessionid'].value}"}
     yield Site(url, s3, database, session)
     s3.mode = database.mode = "pass"
 

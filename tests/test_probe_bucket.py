@@ -77,10 +77,11 @@ def test_json_is_one_object_with_what_the_lines_tell(storage, capsys):
     assert 0 <= seconds < 60
 
 
-def test_quick_asks_for_three_and_is_0_where_they_are_kept(storage, capsys):
+def test_quick_asks_for_the_bucket_alone_and_is_0_where_what_is_needed_is_kept(storage, capsys):
     call_command("probe_bucket", "--quick")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["ok", name] for name in QUICK]
+    assert [line[6:].split("  ")[0] for line in lines] == list(QUICK)
+    assert [line.split()[0] for line in lines[:3]] == ["ok"] * 3
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_versions_are_read_by_id_and_deleted_too(storage, versioned):
     off, on = ({result.promise.name: result for result in probe(s)} for s in (storage, versioned))
     assert (off["versions"].kept, off["versions"].detail) == (None, "not switched on")
     assert on["versions"].kept
-    others = off.keys() - {"versions", "CORS"}
+    others = off.keys() - {"versions", *QUICK} | {"permissions", "clock", "privacy"}
     assert {name: on[name].kept for name in others} == {name: off[name].kept for name in others}
     found = storage.client.list_object_versions(Bucket=versioned.bucket_name)
     assert (found.get("Versions", []), found.get("DeleteMarkers", [])) == ([], [])
@@ -222,6 +223,18 @@ def test_permissions_that_are_missing_are_named(limited, storage, caplog, missin
     kept = (True, "the role has those that README names")
     assert (permissions["kept"], permissions["detail"]) == ((False, text) if missing else kept)
     assert (status, left(storage)) == (int(bool(missing)), [])
+
+
+def test_what_the_role_may_not_ask_for_is_not_told(limited):
+    found = json.loads(limited(*ACTIONS)[1])["promises"]
+    text = "not asked: S3 refuses {} (AccessDenied): allow s3:{} to the role of this process"
+    actions = {
+        "public access": ("GetPublicAccessBlock", "GetBucketPublicAccessBlock"),
+        "versioning": ("GetBucketVersioning", "GetBucketVersioning"),
+        "lifecycle": ("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration"),
+    }
+    told = {name: (found[name]["kept"], found[name]["detail"]) for name in actions}
+    assert told == {name: (None, text.format(*asked)) for name, asked in actions.items()}
 
 
 def test_an_object_that_may_not_be_deleted_is_told_and_no_other_stays(limited, storage, caplog):

@@ -172,7 +172,7 @@ def test_no_request_fails_while_the_password_rotates(
 ):
     file = make_file()
     url = serve(APP_DB_POOL=pool, **environ)
-    session = {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
+    session = {"Cookie": f"__Host-sessionid={viewer.cookies['sessionid'].value}"}
     with ThreadPoolExecutor(1) as threads:
         answers = load(f"{url}/files/{file.pk}/", session, 4)
         statuses = [next(answers) for _ in range(25)]

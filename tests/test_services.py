@@ -5,12 +5,12 @@ import re
 import pytest
 import urllib3
 
-from files.storage.probe import PROMISES, probe
+from files.storage.probe import PROMISES, QUICK, probe
 from tests import location, s3_servers
 from tests.test_readme import README
 
 # What is the bucket's or the machine's, and not the server's.
-OTHERS = {"permissions", "clock", "CORS", "versions"}
+OTHERS = {*QUICK, "versions"}
 NAMES = [name for name in PROMISES if name not in OTHERS]
 
 # The promises that each server does not keep.

@@ -20,6 +20,12 @@ def test_diffsettings_shows_the_settings_without_what_is_secret(options):
     assert str(settings.DATABASES["default"]["PASSWORD"]) not in shown
 
 
+def test_former_keys_are_not_shown():
+    done = manage("diffsettings", environ={"APP_SECRET_KEY_FALLBACKS": "former, older"})
+    shown = done.stdout.decode()
+    assert "SECRET_KEY_FALLBACKS = ['********', '********']" in shown
+
+
 def test_what_is_hidden_is_the_string_to_everything_else():
     hidden, plain = settings.SECRET_KEY, str(settings.SECRET_KEY)
     assert type(plain) is str

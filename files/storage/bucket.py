@@ -105,12 +105,12 @@ class Bucket:
         # botocore presigns for the global host, which knows no region launched after March 2019.
         regional = urlsplit(client.meta.endpoint_url).netloc
         host = example.netloc.replace("s3.amazonaws.com", regional)
-        self._origin = f"{example.scheme}://{host}"
+        self.origin = f"{example.scheme}://{host}"
         self._path = example.path.removesuffix("x")
         credential = parse_qs(example.query)["X-Amz-Credential"][0]
         self._region = credential.split("/")[-3]
         self._credentials = cast("Credentials", session.get_credentials())
-        self._http = connections(session, self._origin)
+        self._http = connections(session, self.origin)
         self._circuit = circuit_of(client)
 
     def full_key(self, key: str) -> str:
@@ -121,9 +121,14 @@ class Bucket:
             raise S3Error(errno.ENAMETOOLONG, text, key)
         return full
 
+    @property
+    def root(self) -> str:
+        """The URL of the bucket, unsigned."""
+        return f"{self.origin}{self._path}"
+
     def address(self, key: str) -> str:
         """Return the URL of the object, unsigned."""
-        return f"{self._origin}{self._path}{quote(self.full_key(key), safe='/')}"
+        return f"{self.root}{quote(self.full_key(key), safe='/')}"
 
     def presign(
         self,
@@ -173,10 +178,10 @@ class Bucket:
             raise
         except NETWORK_ERRORS as error:
             if is_last():
-                raise unreachable(self._origin, key, error) from None
+                raise unreachable(self.origin, key, error) from None
             return None
         except BotoCoreError as error:
-            raise failed(self._origin, key, error) from None
+            raise failed(self.origin, key, error) from None
         if response.status in ANSWERS:
             return _of_object(key, response)
         if response.status not in TRANSIENT or is_last():
@@ -196,7 +201,7 @@ class Bucket:
     ) -> Response:
         """Send one request to a presigned URL. Raises what urllib3 raises, S3UnavailableError."""
         if not self._http.proxy or self._http.scheme == "https":
-            url = url.removeprefix(self._origin)
+            url = url.removeprefix(self.origin)
         with asking(self._circuit):
             return Response(
                 self._http.urlopen(
@@ -217,7 +222,7 @@ class Bucket:
         if method == "HEAD" and response.status in {400, 403}:
             response = self._explained(key, response)
         code, message = _error_code(response)
-        origin, region = self._origin, response.headers.get("x-amz-bucket-region", "")
+        origin, region = self.origin, response.headers.get("x-amz-bucket-region", "")
         raise refused(
             Refusal(method, self.name, key, response.status, code, message, origin, region)
         )

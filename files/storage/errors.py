@@ -54,7 +54,11 @@ class Refusal(NamedTuple):
 TRANSIENT = {429, 500, 502, 503, 504}
 TRANSIENT_CODES = {"OperationAborted", "RequestTimeout", "SlowDown"}
 CONDITIONS = {"ConditionalRequestConflict", "PreconditionFailed"}
-MISSING = {"", "404", "NoSuchCORSConfiguration", "NoSuchKey", "NoSuchVersion"}
+MISSING = {
+    *("", "404", "NoSuchKey", "NoSuchVersion"),
+    *("NoSuchBucketPolicy", "NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration"),
+    "NoSuchPublicAccessBlockConfiguration",
+}
 NEW_CREDENTIALS = "get new ones, as by `aws sso login`, or see why the role gives none"
 
 # Codes that are about who asks, and not about the object, with what to do.
@@ -78,9 +82,12 @@ ACTIONS = {
     " s3:GetObjectTagging",
     "CreateMultipartUpload": "s3:PutObject",
     "GetBucketCors": "s3:GetBucketCORS",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
     "ListParts": "s3:ListMultipartUploadParts",
+    "PutBucketCors": "s3:PutBucketCORS",
     "UploadPart": "s3:PutObject",
     "UploadPartCopy": "s3:PutObject and s3:GetObject",
 }

@@ -127,6 +127,13 @@ class ClientUploads(ConditionalWrites):
         except FileNotFoundError:
             return []
 
+    def set_cors_rules(self, rules: Sequence[Any]) -> None:
+        """Let these be the bucket's CORS rules, and no others."""
+        with self._boundary(self.bucket_name):
+            self.client.put_bucket_cors(
+                Bucket=self.objects.name, CORSConfiguration={"CORSRules": rules}
+            )
+
 
 def _parts(key: str, upload: MultipartUpload, size: int, digests: Sequence[str]) -> list[Any]:
     """Return the parts that S3 has, with these checksums. Raises S3Error where they are others."""

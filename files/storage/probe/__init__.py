@@ -6,16 +6,31 @@ Each promise has a name, by which `probe` asks for it.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from files.storage.probe import access, keys, reads, writes
+from files.storage.probe import access, keys, reads, rules, writes
 from files.storage.probe.ground import Ground
 from files.storage.probe.promises import PROMISES, Promise, Result
 
 if TYPE_CHECKING:
     from files.storage.backend import ObjectStorage
 
-__all__ = ["PROMISES", "QUICK", "Promise", "Result", "access", "keys", "probe", "reads", "writes"]
+__all__ = [
+    "PROMISES",
+    "QUICK",
+    "Promise",
+    "Result",
+    "access",
+    "keys",
+    "probe",
+    "reads",
+    "rules",
+    "writes",
+]
 
-QUICK = ("permissions", "clock", "CORS")  # a few requests: what `check --deploy` asks for
+# A few requests: what `check --deploy` asks for.
+QUICK = (
+    *("permissions", "clock", "CORS", "open CORS", "privacy", "public access"),
+    *("versioning", "lifecycle"),
+)
 
 
 def probe(

@@ -1,27 +1,22 @@
 """Who may do what: the role's permissions, credentials, presigned URLs, the clock, and CORS."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
-from django.conf import settings
 
+from files.storage import cors
 from files.storage.client import CONFIG
 from files.storage.probe.ground import Ground
 from files.storage.probe.promises import NotAskedError, promise
-from files.storage.uploads import CHECKSUM
 from project import aws
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
-
-Rule = Mapping[str, Sequence[str]]
 
 DRIFT = timedelta(minutes=1)  # of a clock that is set by NTP; SigV4's limit is 15 minutes
 
@@ -81,31 +76,25 @@ def clock(ground: Ground) -> Iterator[str]:
 
 
 @promise("CORS", "browsers may send the parts of large files", "large files cannot be uploaded")
-def cors(ground: Ground) -> Iterator[str]:
-    origins = _origins()
+def browsers(ground: Ground) -> Iterator[str]:
+    origins = cors.site_origins()
     if not origins:
         raise NotAskedError("no setting names the origin of the site")
-    rules = ground.storage.cors_rules()
-    barred = [origin for origin in origins if not any(_allows(rule, origin) for rule in rules)]
+    barred = cors.barred(ground.storage.cors_rules(), origins)
     if barred:
-        rule = {"AllowedMethods": ["PUT"], "AllowedOrigins": barred, "AllowedHeaders": [CHECKSUM]}
-        origins_text = ", ".join(barred)
-        yield f"not from {origins_text}: add this rule to the bucket: {json.dumps(rule)}"
+        rule = cors.as_text(cors.rule_for(barred))
+        yield f"not from {', '.join(barred)}: `manage.py bucket_cors --set` adds this rule: {rule}"
 
 
-def _origins() -> list[str]:
-    """Return the origins that the admin is served from, as far as the settings name them."""
-    hosts = [host for host in settings.ALLOWED_HOSTS if not host.startswith(("*", "."))]
-    return list(settings.CSRF_TRUSTED_ORIGINS) or [f"https://{host}" for host in hosts]
-
-
-def _allows(rule: Rule, origin: str) -> bool:
-    """Return whether S3 lets the origin PUT with a checksum by this rule; `*` is any text."""
-    return (
-        "PUT" in rule["AllowedMethods"]
-        and any(fnmatchcase(origin, allowed) for allowed in rule["AllowedOrigins"])
-        and any(fnmatchcase(CHECKSUM, name.lower()) for name in rule.get("AllowedHeaders", ()))
-    )
+@promise(
+    "open CORS",
+    "no rule lets the pages of any site write",
+    "whoever gets hold of a presigned URL can use it from a page: name the site's own origin",
+)
+def open_cors(ground: Ground) -> Iterator[str]:
+    found = [cors.as_text(rule) for rule in ground.storage.cors_rules() if cors.is_open(rule)]
+    if found:
+        yield f"these do: {', '.join(found)}"
 
 
 @promise("credentials", "a wrong secret key is refused")
