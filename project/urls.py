@@ -9,7 +9,10 @@ admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "Files"
 admin.site.index_title = "Catalogue"
 
-handler500 = "files.views.server_error"
+handler400 = "project.errors.bad_request"
+handler403 = "project.errors.permission_denied"
+handler404 = "project.errors.page_not_found"
+handler500 = "project.errors.server_error"
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
