@@ -156,7 +156,7 @@ DELIVERY = _choice("APP_DELIVERY", "stream", "redirect", "accel")
 # Django
 
 INSTALLED_APPS = [
-    "django.contrib.admin.apps.SimpleAdminConfig",  # project.urls discovers: commands need none
+    "project.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
