@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from files.circuit import UnavailableError
 from files.delivery import RETRY_AFTER
@@ -46,6 +47,24 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404."""
     text = _("There is nothing at this address: check it, or look for it in the list of files.")
     return answer(request, 404, _("Page not found"), text)
+
+
+def too_many_logins(
+    request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]
+) -> HttpResponse:
+    """Say when to try again to whoever has been locked out: it is axes that calls this."""
+    from project.logins import seconds_locked  # which needs the models
+
+    seconds = seconds_locked(request)
+    minutes = -(-seconds // 60)
+    text = ngettext(
+        "Too many logins have failed: try again in %d minute, or ask an administrator.",
+        "Too many logins have failed: try again in %d minutes, or ask an administrator.",
+        minutes,
+    )
+    found = answer(request, 429, _("Too many failed logins"), text % minutes)
+    found.headers["Retry-After"] = str(seconds)
+    return found
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
