@@ -15,7 +15,7 @@ def client_address(request: HttpRequest) -> str:
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
     forwarded: str = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()] + [peer]
+    hops = [hop.strip() for hop in forwarded.split(",")] + [peer]
     found = hops[-1 - min(settings.TRUSTED_PROXIES, len(hops) - 1)]
     try:
         ip_address(found)

@@ -21,6 +21,7 @@ class Site(AdminSite):
     """Shows files to those who may view them, and the rest to staff alone."""
 
     site_header = site_title = "Files"
+    site_url = None  # there is no other
     index_title = gettext_lazy("Catalogue")
     login_form = AuthenticationForm  # the admin's own is for staff
 
