@@ -1,10 +1,7 @@
 """The views."""
 
-import sys
-
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -13,10 +10,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
-from django.views.defaults import server_error as internal_server_error
 
 from files import access, delivery
-from files.circuit import UnavailableError
 from files.models import File
 
 
@@ -37,8 +32,7 @@ def content(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def _unauthenticated(request: HttpRequest) -> HttpResponse:
     """Show a login page to whoever asks for HTML; 401 to programs, which would save the page."""
-    types = {f"{found.main_type}/{found.sub_type}" for found in request.accepted_types}
-    if "text/html" in types:
+    if asks_for_html(request):
         response: HttpResponse = redirect_to_login(request.get_full_path())
     else:
         text = _("Log in first: this file is for users with a session alone.")
@@ -48,15 +42,6 @@ def _unauthenticated(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 where the database is out of reach or too many wait already, 500 for all else."""
-    error = sys.exc_info()[1]
-    if isinstance(error, InterfaceError | OperationalError):
-        text = _("The database cannot be reached now; try again in a moment.")
-    elif isinstance(error, UnavailableError):
-        text = _("Too many ask for this now; try again in a moment.")
-    else:
-        return internal_server_error(request)
-    response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=503)
-    response.headers["Retry-After"] = str(delivery.RETRY_AFTER)
-    return response
+def asks_for_html(request: HttpRequest) -> bool:
+    """Return whether a browser shows the answer: programs accept anything, and save the page."""
+    return "text/html" in {f"{kind.main_type}/{kind.sub_type}" for kind in request.accepted_types}

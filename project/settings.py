@@ -7,6 +7,7 @@ With some of them missing, or a secret that cannot be had, the start ends with o
 import logging
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +199,13 @@ DELIVERY = _choice("APP_DELIVERY", "stream", "redirect", "accel")
 # Django
 
 INSTALLED_APPS = [
-    "django.contrib.admin.apps.SimpleAdminConfig",  # project.urls discovers: commands need none
+    "project.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "files",
 ]
 # Production has no use for throw-away services, and its image leaves them out.
@@ -221,11 +223,13 @@ MIDDLEWARE = [
     "files.bodies.BodyLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "project" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -242,6 +246,26 @@ WSGI_APPLICATION = "project.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "admin:index"
+CSRF_FAILURE_VIEW = "project.errors.csrf_failure"
+
+TRUSTED_PROXIES = _number("APP_TRUSTED_PROXIES", "0")
+
+# Ten failures of a user at an address, or a hundred of all at it, end its logins for half an hour.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_HANDLER = "project.logins.Handler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=30)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # neither longer nor more rows
+AXES_CLIENT_IP_CALLABLE = "project.logins.network"
+AXES_LOCKOUT_CALLABLE = "project.errors.too_many_logins"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_SENSITIVE_PARAMETERS = ["username"]  # in the log: a password may be typed in its place
+AXES_VERBOSE = False
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -329,6 +353,7 @@ LOGGING = {
         "files": {"handlers": ["stderr"], "level": "INFO"},
         "project": {"handlers": ["stderr"], "level": "INFO"},
         "psycopg": {"handlers": ["stderr"], "level": "WARNING"},
+        "axes": {"handlers": ["stderr"], "level": "WARNING"},
         "django": {"handlers": ["stderr"], "level": "INFO"},
         # Requests that Django refuses, such as for a host that is not allowed: any client can cause
         # them, as often as it likes.

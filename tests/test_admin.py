@@ -706,5 +706,5 @@ def test_renaming_needs_no_permission_but_its_own(staff, make_file):
     assert (response.status_code, messages(response)) == (200, ["“b”: Renamed from a."])
 
 
-def test_without_permissions_there_is_nothing_to_see(viewer, make_file):
-    assert viewer.get(LIST).status_code == 302
+def test_without_permissions_there_is_nothing_to_see(staff, make_file):
+    assert staff().get(LIST).status_code == 403

@@ -930,3 +930,24 @@ def test_every_page_is_for_all_eyes_and_hands(page, pages, errors):
         assert widths == [390, 390], address
         page.set_viewport_size({"width": 1280, "height": 800})
     assert {*NAMED, "light", "dark"} <= seen
+
+
+# Accounts
+
+
+def test_somebody_who_is_not_staff_logs_in_and_out_by_keyboard(page):
+    user = User.objects.create_user("reader", password="s3cret")
+    user.user_permissions.set(Permission.objects.filter(codename="view_file"))
+    make("a.txt")
+    page.context.clear_cookies()
+    page.goto("/")
+    for text in ("reader", "s3cret"):
+        page.keyboard.type(text)
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect_rows(page, "a.txt")
+    page.keyboard.press("Tab")
+    while page.locator(":focus").inner_text().lower() != "log out":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(link(page, "Log in again")).to_be_visible()

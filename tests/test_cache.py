@@ -43,5 +43,5 @@ def test_a_content_that_is_the_same_is_not_sent_again(show, proxy):
 def test_a_content_is_not_shown_once_the_permission_is_gone(show, errors):  # noqa: F811
     assert show() == "old"
     User.objects.get().user_permissions.clear()
-    assert "403" in show()
+    assert "Not allowed" in show()
     errors.clear()

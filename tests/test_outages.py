@@ -152,39 +152,55 @@ def test_a_locked_table_is_503_within_10_s(site, make_file):
     assert site.get(path)[0] == 200
 
 
+def login_form(url):
+    """Return what sends the login form of a site, and returns the answer."""
+    page = urllib3.request("GET", f"{url}/login/")
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    (token,) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.data.decode())
+    own = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+
+    def log_in(name, password, **headers):
+        fields = {"username": name, "password": password, "csrfmiddlewaretoken": token}
+        return urllib3.request(
+            "POST",
+            f"{url}/login/",
+            body=urlencode(fields),
+            headers=own | headers,
+            retries=False,
+            redirect=False,
+            timeout=60,
+        )
+
+    return log_in
+
+
 def test_logins_leave_the_machine_to_others(site, make_file, django_user_model):
     """Each takes half a second of a CPU."""
     path = f"/files/{make_file().pk}/"
     password = PBKDF2PasswordHasher().encode("s3cret", "salt")
     django_user_model.objects.create(username="somebody", password=password)
-    page = urllib3.request("GET", f"{site.url}/login/")
-    cookie = page.headers["Set-Cookie"].partition(";")[0]
-    (token,) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.data.decode())
-
-    def login(_):
-        return urllib3.request(
-            "POST",
-            f"{site.url}/login/",
-            body=urlencode(
-                {"username": "somebody", "password": "s3cret", "csrfmiddlewaretoken": token}
-            ),
-            headers={
-                "Cookie": cookie,
-                "Content-Type": "application/x-www-form-urlencoded",
-            },
-            retries=False,
-            redirect=False,
-            timeout=60,
-        ).status
-
+    log_in = login_form(site.url)
     with ThreadPoolExecutor(40) as threads:
-        logins = threads.map(login, range(40))
+        logins = threads.map(log_in, ["somebody"] * 40, ["s3cret"] * 40)
         time.sleep(0.3)
         status, seconds = site.get(path)
         assert (status, seconds < 1) == (200, True)
-        statuses = Counter(logins)
+        statuses = Counter(answer.status for answer in logins)
     assert statuses.keys() == {302, 503}
     assert site.get(path)[0] == 200
+
+
+def test_a_login_without_the_database_is_503_with_a_page(site, django_user_model):
+    password = PBKDF2PasswordHasher().encode("s3cret", "salt")
+    django_user_model.objects.create(username="somebody", password=password)
+    log_in = login_form(site.url)
+    site.database.mode = "refuse"
+    answer = log_in("somebody", "s3cret", Accept="text/html")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert b"<h1>Not now</h1>" in answer.data
+    site.database.mode = "pass"
+    comes_back(site, "/admin/password_change/", 2)
+    assert log_in("somebody", "s3cret").status == 302
 
 
 # What a load balancer asks

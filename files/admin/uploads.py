@@ -14,7 +14,7 @@ STEPS = ["whole", "begin", "sign", "finish", "abort"]
 
 
 def urls(model_admin: FileChanges) -> list[Any]:
-    """Return the routes that the script asks, for the staff."""
+    """Return the routes that the script asks."""
 
     def describe(request: HttpRequest, stored: uploads.Stored) -> dict[str, Any]:
         _log(model_admin, request, stored)
