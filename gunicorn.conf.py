@@ -16,4 +16,11 @@ timeout = 60
 graceful_timeout = 30
 keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
-accesslog = "-"
+
+
+def child_exit(server, worker):
+    """Let the metrics count a worker that has ended as no process any more."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from files.signals import circuit_changed
+
 FAILURES = 2  # one after the other, of requests that got no answer
 PROBE_INTERVAL = 0.5  # seconds
 
@@ -70,6 +72,7 @@ class Circuit:
                 return
             self.is_out = True
         logger.warning("%s is out of reach: requests that need it are refused.", self.name)
+        circuit_changed.send(sender=None, name=self.name, is_out=True)
         threading.Thread(target=self._wait, name=f"probe of {self.name}", daemon=True).start()
 
     def _wait(self) -> None:
@@ -78,6 +81,7 @@ class Circuit:
         with self._lock:
             self.is_out, self._failures = False, 0
         logger.warning("%s answers again.", self.name)
+        circuit_changed.send(sender=None, name=self.name, is_out=False)
 
     def _answers(self) -> bool:
         try:

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.defaults import server_error as internal_server_error
 
-from files import access, delivery
+from files import access, audit, delivery
 from files.circuit import UnavailableError
 from files.models import File
 
@@ -28,9 +28,11 @@ def content(request: HttpRequest, pk: int) -> HttpResponseBase:
     if not request.user.is_authenticated:
         return _unauthenticated(request)
     if not access.may_read_any(request.user):
+        audit.record("download", "refused", file=pk)
         raise PermissionDenied
     file = get_object_or_404(File, pk=pk)
     if not access.may_read(request.user, file):
+        audit.record("download", "refused", file=pk, key=str(file))
         raise Http404
     return delivery.respond(request, file)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from django.core.exceptions import RequestAborted
@@ -45,13 +46,14 @@ class Handler(ASGIHandler):
                 body.close()
 
     async def _answer(self, scope: Any, body: Any, receive: Any, send: Any) -> None:
+        context = copy_context()  # of all that is done for the request, in whatever thread
         request, refusal = self.create_request(scope, body)
         if request is None:
             assert refusal is not None  # noqa: S101 - for the type checker
             response: HttpResponseBase = refusal
         else:
-            response = await self._in_thread(self._respond, scope, request)
-        sending = asyncio.create_task(self.send_response(response, send))
+            response = await self._in_thread(context, self._respond, scope, request)
+        sending = asyncio.create_task(self.send_response(response, send), context=context)
         leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,7 +62,7 @@ class Handler(ASGIHandler):
             leaving.cancel()
             (error, _) = await asyncio.gather(sending, leaving, return_exceptions=True)
             if response.streaming:
-                await self._in_thread(response.close)
+                await self._in_thread(context, response.close)
         if isinstance(error, Exception):  # what is cut short must not look like the whole
             raise error
 
@@ -73,5 +75,7 @@ class Handler(ASGIHandler):
             response.close()  # the content stays
         return response
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+    async def _in_thread(self, context: Context, function: Callable[..., T], *arguments: Any) -> T:
+        """Call the function in a thread, where it sees and sets the context's variables."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, context.run, function, *arguments)

@@ -1,5 +1,6 @@
 """Servers that a test starts, and that are gone after it."""
 
+import json
 import os
 import signal
 import sys
@@ -8,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from project.sandbox import services
+from tests import leaks
 from tests.processes import ROOT, wait_for
 
 
@@ -21,10 +24,28 @@ def _served() -> str:
     return f"{os.environ['PGAPPNAME']}-served"
 
 
+_folders: dict[str, Path] = {}  # of servers by their URL, with what they have written
+
+
+def written(url: str, stream: str = "stderr") -> str:
+    """Return what the server has written to stdout or stderr up to now."""
+    return (_folders[url] / stream).read_text("utf-8")
+
+
+def lines(url: str, stream: str = "stderr") -> list[dict[str, Any]]:
+    """Return the lines of JSON that the server has written, and nothing else."""
+    return [json.loads(line) for line in written(url, stream).splitlines()]
+
+
 @pytest.fixture(scope="module")
-def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
-    """Start a server for each command and environment that the tests of a module ask for."""
-    servers = []
+def _start(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., str]]:
+    """Start a server for each command and environment that the tests of a module ask for.
+
+    What they write is looked through for secrets at the end.
+    """
+    servers, urls = [], []
     with ExitStack() as stack:
 
         @cache
@@ -34,20 +55,31 @@ def _start(django_db_setup: None) -> Iterator[Callable[..., str]]:
             port = services.free_port()
             own = {"APP_DB_NAME": connection.settings_dict["NAME"], "PGAPPNAME": _served()}
             default = ["gunicorn", "project.wsgi", "--workers=1", f"--bind=127.0.0.1:{port}"]
-            server = services.start_server(
-                stack,
-                [sys.executable, "-m", *([part.format(port=port) for part in command] or default)],
-                signal.SIGQUIT,  # which waits for no connection that is kept
-                cwd=ROOT,
-                env=os.environ | own | environ,
-            )
+            url = f"http://127.0.0.1:{port}"
+            folder = _folders[url] = tmp_path_factory.mktemp("served")
+            with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+                server = services.start_server(
+                    stack,
+                    [
+                        *(sys.executable, "-m"),
+                        *([part.format(port=port) for part in command] or default),
+                    ],
+                    signal.SIGQUIT,  # which waits for no connection that is kept
+                    cwd=ROOT,
+                    env=os.environ | own | environ,
+                    stdout=out,
+                    stderr=err,
+                )
             servers.append(server)
+            urls.append(url)
             wait_for(port)
-            return f"http://127.0.0.1:{port}"
+            return url
 
         yield start
         for server in servers:  # all at once
             server.send_signal(signal.SIGQUIT)
+    for url in urls:
+        leaks.check(written(url, "stdout"), written(url, "stderr"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ to S3 (`redirect`), or nginx in front (`accel`).
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
+from files import audit
 from files.delivery.conditions import (
     can_be_asked_by_client,
     is_beyond,
@@ -52,6 +54,13 @@ ACCEL_DISPOSITION = "X-Object-Disposition"
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
     """Answer GET or HEAD for the file's content, by the way that `APP_DELIVERY` names."""
+    response = _respond(request, file)
+    if request.method == "GET":
+        audit.download(file, is_handed_on="X-Accel-Redirect" in response.headers)
+    return response
+
+
+def _respond(request: HttpRequest, file: File) -> HttpResponseBase:
     headers = content_headers(file, attachment="download" in request.GET)
     way = {"redirect": _redirect, "accel": _accelerate}.get(settings.DELIVERY, _stream)
     try:
@@ -249,4 +258,5 @@ async def in_threads(
         while data := await read_in_thread():
             yield data
     finally:
-        threads.submit(close)  # which waits for a read that is under way
+        # It waits for a read that is under way, and belongs to the same request.
+        threads.submit(copy_context().run, close)

@@ -82,14 +82,12 @@ def start_server(
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a server, which the signal ends when the stack is closed, unless it is to be kept."""
+    silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     server = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C ends what uses the services first
         env=lifetime.owned(env),
-        **options,
+        **{**silent, **options},
     )
     if keep:
         server.returncode = 0  # what is let go while it runs is warned of
