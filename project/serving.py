@@ -31,7 +31,7 @@ def prepare() -> None:
     if not settings.DEBUG:
         _log_requests(settings.LOGGING)
     if settings.METRICS:
-        _count()
+        _connect_metrics()
     database = settings.DATABASES["default"]
     limits = {
         "statement_timeout": f"{STATEMENT_TIMEOUT}s",
@@ -73,7 +73,7 @@ def _log_requests(config: dict[str, Any]) -> None:
     config["loggers"]["django.request"] = {"level": "ERROR"}
 
 
-def _count() -> None:
+def _connect_metrics() -> None:
     """Count what the metrics tell. Raises ImproperlyConfigured."""
     try:
         from project import metrics

@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile
 
 from files.storage import S3Error
 from project import logs
+from tests import leaks
 from tests.processes import ROOT, wait_for
 from tests.servers import lines
 
@@ -265,5 +266,6 @@ def test_runserver_keeps_its_own_lines():
     finally:
         server.terminate()
         server.communicate()
+    leaks.check(log)
     own = r'\[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\] "GET /nowhere/ HTTP/1\.1" 404 \d+\n'
     assert re.search(rf"{TIME} WARNING django\.request: Not Found: /nowhere/\n{own}$", log)

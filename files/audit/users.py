@@ -72,8 +72,11 @@ def _relation_changed(
 ) -> None:
     if action not in VERBS or pk_set == set():
         return
-    found = model._default_manager.filter(pk__in=pk_set) if pk_set is not None else None
-    names = "all" if found is None else sorted(map(str, found))
+    if pk_set is None:
+        names: Any = "all"
+    else:  # a permission's name has that of its model
+        found = model._default_manager.select_related().filter(pk__in=pk_set)
+        names = sorted(map(str, found))
     _record_permissions(instance, {VERBS[action]: names, "relation": sender._meta.model_name})
 
 
