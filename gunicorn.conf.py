@@ -5,6 +5,7 @@ until it has sent and read all. Any of it can be changed by GUNICORN_CMD_ARGS, a
 """
 
 import os
+from contextlib import suppress
 
 from project import cpus
 
@@ -17,4 +18,18 @@ timeout = 60  # of the main thread alone: threads that hang are not noticed
 graceful_timeout = int(os.environ.get("APP_GRACE") or 30)
 keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
-accesslog = "-"
+
+
+def on_starting(server):
+    """Let the workers share the folder of the metrics."""
+    if os.environ.get("APP_METRICS"):
+        with suppress(ModuleNotFoundError):  # which a worker says better
+            import project.metrics  # noqa: F401
+
+
+def child_exit(server, worker):
+    """Let the metrics count a worker that has ended as no process any more."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)

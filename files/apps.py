@@ -14,7 +14,10 @@ class FilesConfig(AppConfig):
     name = "files"
 
     def ready(self) -> None:
-        """Watch over `migrate` and `check`."""
+        """Watch over `migrate` and `check`, and over who is allowed what."""
+        from files.audit import users  # which needs the models
+
+        users.connect()
         pre_migrate.connect(takeover.check_before_migrate, sender=self)
         register(checks.bucket_keeps_promises, "files", deploy=True)
         register(checks.ids_are_left, "files", Tags.database)

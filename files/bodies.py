@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -29,8 +30,22 @@ def takes_upload(permission: str) -> Callable[[View], View]:
     return mark
 
 
-def limit_of(request: HttpRequest) -> int:
-    """Return how many bytes the user may send to this address."""
+class TooLargeError(RequestDataTooBig):
+    """A body that is larger than the user may send to this address."""
+
+
+def check(request: HttpRequest, size: int) -> int:
+    """Return how many bytes the user may send to this address. Raises TooLargeError."""
+    if size <= ANYBODY:
+        return ANYBODY
+    limit = _limit(request)
+    if size > limit:
+        text = _("You can send no more than %s to this address.") % filesizeformat(limit)
+        raise TooLargeError(text)
+    return limit
+
+
+def _limit(request: HttpRequest) -> int:
     if not request.user.is_authenticated:
         return ANYBODY
     try:
@@ -45,12 +60,6 @@ def limit_of(request: HttpRequest) -> int:
 def length_of(value: str) -> int:
     """Return the bytes that a Content-Length names, 0 where it is none."""
     return int(value) if value.isascii() and value.isdigit() else 0
-
-
-def too_large(limit: int) -> HttpResponse:
-    """Refuse a body that is larger."""
-    text = _("You can send no more than %s to this address.") % filesizeformat(limit)
-    return _plain(413, text)
 
 
 def too_slow() -> HttpResponse:
@@ -75,7 +84,5 @@ class BodyLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if isinstance(request, WSGIRequest) and "Transfer-Encoding" in request.headers:
             return _plain(411, _("A body must come with its length here."))
-        size = length_of(request.META.get("CONTENT_LENGTH", ""))
-        if size > ANYBODY and size > (limit := limit_of(request)):
-            return too_large(limit)
+        check(request, length_of(request.META.get("CONTENT_LENGTH", "")))
         return self.get_response(request)

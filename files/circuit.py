@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from files.signals import circuit_changed
+
 FAILURES = 2  # one after the other, of requests that got no answer
 PROBE_INTERVAL = 0.5  # seconds
 
@@ -91,6 +93,7 @@ class Circuit(Bulkhead):
             self.is_out = True
             self._changed.notify_all()
         logger.warning("%s is out of reach: requests that need it are refused.", self.name)
+        circuit_changed.send(sender=None, name=self.name, is_out=True)
         threading.Thread(target=self._wait, name=f"probe of {self.name}", daemon=True).start()
 
     def _wait(self) -> None:
@@ -99,6 +102,7 @@ class Circuit(Bulkhead):
         with self._changed:
             self.is_out, self._failures = False, 0
         logger.warning("%s answers again.", self.name)
+        circuit_changed.send(sender=None, name=self.name, is_out=False)
 
     def _answers(self) -> bool:
         try:

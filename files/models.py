@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from files import operations
+from files import audit, operations
 from files.fields import ObjectKeyField, is_new
 from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
 from files.operations import Operation
@@ -167,10 +167,13 @@ class File(models.Model):
         if is_new(self.object_key):
             self._save_with_content(*args, **kwargs)
             return
-        if self._state.adding:
+        if not self._state.adding:
+            super().save(*args, **kwargs)
+            return
+        with audit.change("register", self):
             validate_new_key(self.object_key)
             self.storage.refuse_folded(str(self))
-        super().save(*args, **kwargs)
+            super().save(*args, **kwargs)
 
     def _save_with_content(self, *args: Any, **kwargs: Any) -> None:
         assigned, key = self.object_key, str(self)

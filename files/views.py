@@ -11,7 +11,7 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from files import access, delivery
+from files import access, audit, delivery
 from files.models import File
 
 
@@ -23,9 +23,11 @@ def content(request: HttpRequest, pk: int) -> HttpResponseBase:
     if not request.user.is_authenticated:
         return _unauthenticated(request)
     if not access.may_read_any(request.user):
+        audit.record("download", "refused", file=pk)
         raise PermissionDenied
     file = get_object_or_404(File, pk=pk)
     if not access.may_read(request.user, file):
+        audit.record("download", "refused", file=pk, key=str(file))
         raise Http404
     return delivery.respond(request, file)
 

@@ -16,6 +16,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from files.bodies import TooLargeError
 from files.circuit import UnavailableError
 from files.delivery import RETRY_AFTER
 from files.views import asks_for_html
@@ -24,7 +25,8 @@ from files.views import asks_for_html
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 413 where a form is too large, 400 for all else that is wrong with a request."""
     if isinstance(exception, RequestDataTooBig):
-        text = _("This is more than a form may have: send less at once.")
+        is_ours = isinstance(exception, TooLargeError)
+        text = str(exception) if is_ours else _("A form may have less than this: send it in parts.")
         return answer(request, 413, _("Too large"), text)
     text = _("This request cannot be understood: go back, reload the page and try again.")
     return answer(request, 400, _("Bad request"), text)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -69,12 +70,10 @@ class Handler(ASGIHandler):
         """Read the body to its end. Raises RefusedError, RequestAborted."""
         limit = bodies.ANYBODY
         size = bodies.length_of(dict(scope["headers"]).get(b"content-length", b"").decode("latin1"))
-        is_known, more = False, True
+        more = True
         while more:
-            if size > limit and not is_known:
-                limit, is_known = await self._in_thread(self._limit, scope), True
             if size > limit:
-                raise RefusedError(bodies.too_large(limit))
+                limit = await self._in_thread(copy_context(), self._check, scope, size)
             try:
                 message = await asyncio.wait_for(receive(), BODY_TIMEOUT)
             except TimeoutError:
@@ -86,8 +85,8 @@ class Handler(ASGIHandler):
             more = message.get("more_body", False)
         body.seek(0)
 
-    def _limit(self, scope: Any) -> int:
-        """Return how many bytes the user may send. Raises RefusedError where nobody can tell."""
+    def _check(self, scope: Any, size: int) -> int:
+        """Return how many bytes the user may send, `size` at least. Raises RefusedError."""
         request, refusal = self.create_request(scope, io.BytesIO())
         if request is None:
             raise RefusedError(refusal or HttpResponse(status=400))
@@ -96,7 +95,7 @@ class Handler(ASGIHandler):
         try:
             SessionMiddleware(_nothing).process_request(request)
             AuthenticationMiddleware(_nothing).process_request(request)
-            return bodies.limit_of(request)
+            return bodies.check(request, size)
         except Exception as error:
             raise RefusedError(response_for_exception(request, error)) from error
         finally:
@@ -120,13 +119,14 @@ class Handler(ASGIHandler):
     # The answer
 
     async def _answer(self, scope: Any, body: Any, receive: Any, send: Any) -> None:
+        context = copy_context()  # of all that is done for the request, in whatever thread
         request, refusal = self.create_request(scope, body)
         if request is None:
             assert refusal is not None  # noqa: S101 - for the type checker
             response: HttpResponseBase = refusal
         else:
-            response = await self._in_thread(self._respond, scope, request)
-        sending = asyncio.create_task(self.send_response(response, send))
+            response = await self._in_thread(context, self._respond, scope, request)
+        sending = asyncio.create_task(self.send_response(response, send), context=context)
         leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,7 +135,7 @@ class Handler(ASGIHandler):
             leaving.cancel()
             (error, _) = await asyncio.gather(sending, leaving, return_exceptions=True)
             if response.streaming:
-                await self._in_thread(response.close)
+                await self._in_thread(context, response.close)
         if isinstance(error, Exception):  # what is cut short must not look like the whole
             raise error
 
@@ -150,8 +150,10 @@ class Handler(ASGIHandler):
             response.close()  # the content stays
         return response
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+    async def _in_thread(self, context: Context, function: Callable[..., T], *arguments: Any) -> T:
+        """Call the function in a thread, where it sees and sets the context's variables."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, context.run, function, *arguments)
 
 
 def _nothing(request: Any) -> Any:

@@ -18,6 +18,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from project import aws
+from project.signals import secret_fetched
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -69,7 +70,9 @@ def fetch(secret_id: str, stage: str = "AWSCURRENT") -> dict[str, Any]:
     try:
         secret = _client().get_secret_value(SecretId=secret_id, VersionStage=stage)
     except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        secret_fetched.send(sender=None, outcome="failed")
         raise SecretError(_sentence(secret_id, *_explained(error))) from None
+    secret_fetched.send(sender=None, outcome="done")
     return _parsed(secret_id, secret.get("SecretString"))
 
 

@@ -5,21 +5,29 @@ that ends or hangs is replaced. SIGHUP replaces all, one after the other, with t
 password of that moment; the variables of the environment stay as they were at the start.
 """
 
+import logging
 import os
 import resource
 import socket
 import sys
 from time import monotonic
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.log import configure_logging
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
+
+from project import cpus, serving
 
 KEEP_ALIVE = 75  # seconds that a connection waits for a request, more than load balancers keep one
 BACKLOG = 2048  # connections that wait to be accepted
 TICK = 0.1  # seconds until a signal is heeded
 LOOK = 1  # seconds between looks at whether each process lives
 LATE = 5  # seconds in which a process must answer, and beyond the grace in which it must end
+
+
+logger = logging.getLogger("project.server")  # and not __main__
 
 
 class Supervisor(Multiprocess):
@@ -29,10 +37,13 @@ class Supervisor(Multiprocess):
         self.init_processes()
         looked = monotonic()
         while not self.should_exit.wait(TICK):
+            before = {process.pid for process in self.processes}
             self.handle_signals()
             if monotonic() - looked > LOOK:
                 self.keep_subprocess_alive()
                 looked = monotonic()
+            if serving.METRICS in os.environ:
+                _count_no_more(before - {process.pid for process in self.processes})
         for listening in self.sockets:
             listening.close()
         self.terminate_all()
@@ -49,6 +60,14 @@ class Supervisor(Multiprocess):
         for process in self.processes:
             process.kill()
         self.should_exit.set()
+
+
+def _count_no_more(pids: set[int | None]) -> None:
+    """Let the metrics count processes that have ended as none any more."""
+    from prometheus_client import multiprocess
+
+    for pid in pids:
+        multiprocess.mark_process_dead(pid)
 
 
 def listen(bind: str) -> socket.socket:
@@ -68,10 +87,6 @@ def listen(bind: str) -> socket.socket:
 def main() -> None:
     """Serve until a signal ends it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    from django.conf import settings
-
-    from project import cpus, serving
-
     try:
         serving.prepare()  # so that what is missing ends the start with one sentence
         listening = listen(settings.BIND)
@@ -93,7 +108,8 @@ def main() -> None:
         proxy_headers=False,
         server_header=False,
     )
-    sys.stderr.write(f"Serving at {settings.BIND} in {config.workers} processes.\n")
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+    logger.info("Serving at %s in %d processes.", settings.BIND, config.workers)
     Supervisor(config, [listening]).run()
 
 

@@ -7,6 +7,7 @@ With some of them missing, or a secret that cannot be had, the start ends with o
 import logging
 import os
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,15 @@ SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = [Hidden(key) for key in _list("APP_SECRET_KEY_FALLBACKS")]
 ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
+TRUSTED_PROXIES = _number("APP_TRUSTED_PROXIES", "0")  # our own that stand before this process
+
+METRICS = _flag("APP_METRICS")
+METRICS_TOKEN = Hidden(_env.get("APP_METRICS_TOKEN", ""))
+if METRICS and len(METRICS_TOKEN) < 16:
+    raise ImproperlyConfigured(
+        "APP_METRICS needs APP_METRICS_TOKEN, 16 characters or more that nobody can guess, such as"
+        " `openssl rand -hex 16` prints."
+    )
 
 # The bytes
 
@@ -214,6 +224,7 @@ if (DEBUG or not CONFIGURED) and (BASE_DIR / "project" / "sandbox").is_dir():
 
 MIDDLEWARE = [
     "files.health.HealthMiddleware",
+    "project.logs.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "project.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -315,11 +326,17 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+if METRICS:
+    MIDDLEWARE.insert(2, "project.metrics.MetricsMiddleware")
+
 STATIC_URL = "/static/"
 STATIC_ROOT = _env.get("APP_STATIC_ROOT", BASE_DIR / "static")
 if not DEBUG:  # with it, runserver serves the static files from where they are
     STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
-    MIDDLEWARE.insert(2, "whitenoise.middleware.WhiteNoiseMiddleware")
+    MIDDLEWARE.insert(
+        1 + MIDDLEWARE.index("django.middleware.security.SecurityMiddleware"),
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+    )
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -327,11 +344,29 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-LOGGING = {
+# Text where a person reads it; `project.serving` lets what serves the web write JSON, but in debug.
+_style = "line" if DEBUG or sys.stderr.isatty() else "json"
+_audit: dict[str, Any] = {"()": "project.logs.AuditStream", "stream": "ext://sys.stderr"}
+if DEBUG:
+    _audit = {"class": "logging.NullHandler"}
+if "APP_AUDIT_FILE" in _env:
+    _audit = {
+        "()": "project.logs.AuditFile",
+        "filename": _env["APP_AUDIT_FILE"],
+        "encoding": "utf-8",
+        "delay": True,
+    }
+
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "line": {
+            "()": "project.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        },
+        "json": {"()": "project.logs.JSONFormatter"},
         "runserver": DEFAULT_LOGGING["formatters"]["django.server"],
     },
     "filters": {
@@ -341,24 +376,34 @@ LOGGING = {
         },
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "stderr": {"class": "logging.StreamHandler", "formatter": _style},
         "stderr_line": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": _style,
             "filters": ["without_traceback"],
         },
+        "audit": {"formatter": "json", **_audit},
         "runserver": {"class": "logging.StreamHandler", "formatter": "runserver"},
     },
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        "files": {"handlers": ["stderr"], "level": "INFO"},
-        "project": {"handlers": ["stderr"], "level": "INFO"},
-        "psycopg": {"handlers": ["stderr"], "level": "WARNING"},
-        "axes": {"handlers": ["stderr"], "level": "WARNING"},
-        "django": {"handlers": ["stderr"], "level": "INFO"},
+        "files": {"level": "INFO"},
+        # A command says itself what S3 refuses; a server logs each request: `project.serving`.
+        "files.s3": {"level": "CRITICAL"},
+        "files.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
+        "project": {"level": "INFO"},
+        "project.requests": {"level": "WARNING"},
+        "django": {"level": "INFO", "propagate": True},
+        "axes": {"level": "WARNING"},
         # Requests that Django refuses, such as for a host that is not allowed: any client can cause
         # them, as often as it likes.
         "django.security": {"handlers": ["stderr_line"], "propagate": False},
         # As Django has it: what is set for "django" resets the loggers below.
         "django.server": {"handlers": ["runserver"], "level": "INFO", "propagate": False},
+        # What servers say of themselves; of requests our own lines say more.
+        "gunicorn.error": {"propagate": True},
+        "uvicorn": {"propagate": True},
+        "uvicorn.error": {"propagate": True},
+        "uvicorn.access": {"propagate": False},
     },
 }

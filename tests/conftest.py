@@ -22,7 +22,7 @@ from django.utils.functional import empty
 
 from project import aws
 from project.sandbox import services
-from tests import location
+from tests import leaks, location
 from tests.processes import ROOT
 
 pytest_plugins = ["pytester", "tests.faults", "tests.isolation", "tests.servers"]
@@ -279,6 +279,7 @@ def viewer(db: None, client: Any) -> Any:
     user = User.objects.create_user("viewer")
     user.user_permissions.add(Permission.objects.get(codename="view_file"))
     client.force_login(user)
+    leaks.add(client.cookies["sessionid"].value)
     return client
 
 

@@ -11,15 +11,20 @@ from typing import Any
 
 import pytest
 
+from tests import leaks
+
 ROOT = Path(__file__).parent.parent
 
 
 def manage(
     *arguments: str, environ: dict[str, str | None] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run manage.py as a process, in this environment with changes; None takes a variable out."""
+    """Run manage.py as a process, in this environment with changes; None takes a variable out.
+
+    What it writes is looked through for secrets.
+    """
     merged = os.environ | (environ or {})
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(ROOT / "manage.py"), *arguments],
         env={name: value for name, value in merged.items() if value is not None},
         cwd=ROOT,
@@ -28,6 +33,8 @@ def manage(
         check=False,
         **options,
     )
+    leaks.check(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return done
 
 
 def heed_signals() -> None:

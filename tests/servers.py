@@ -1,5 +1,6 @@
 """Servers that a test starts, and that are gone after it."""
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from project.sandbox import services
+from tests import leaks
 from tests.processes import ROOT, manage, wait_for
 
 # What `serve` takes: the production server, or the one that WSGI needs.
@@ -35,12 +37,20 @@ def written(url: str, stream: str = "stderr") -> str:
     return (_folders[url] / stream).read_text("utf-8")
 
 
+def lines(url: str, stream: str = "stderr") -> list[dict[str, Any]]:
+    """Return the lines of JSON that the server has written, and nothing else."""
+    return [json.loads(line) for line in written(url, stream).splitlines()]
+
+
 @pytest.fixture(scope="module")
 def _start(
     django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., str]]:
-    """Start a server for each command and environment that the tests of a module ask for."""
-    servers = []
+    """Start a server for each command and environment that the tests of a module ask for.
+
+    What they write is looked through for secrets at the end.
+    """
+    servers, urls = [], []
     with ExitStack() as stack:
 
         @cache
@@ -63,6 +73,7 @@ def _start(
                     stderr=err,
                 )
             servers.append(server)
+            urls.append(url)
             wait_for(port)
             with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
                 client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
@@ -72,6 +83,8 @@ def _start(
         yield start
         for server in servers:  # all at once
             server.send_signal(signal.SIGQUIT)
+    for url in urls:
+        leaks.check(written(url, "stdout"), written(url, "stderr"))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from django.core.management import CommandError, call_command
 
 from project.sandbox import services
 from project.sandbox.samples import samples
+from tests import leaks
 from tests.processes import ROOT, heed_signals, manage, wait_for
 from tests.test_startup import NOTHING
 
@@ -130,7 +131,9 @@ def sandbox(*arguments):
 
 def communicate(process):
     try:
-        return process.communicate(timeout=30)
+        written = process.communicate(timeout=30)
+        leaks.check(*(text.decode() for text in written))
+        return written
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -18,7 +18,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from files import delivery
+from files import audit, delivery
 from files.errors import reason
 from files.models import File
 
@@ -157,6 +157,7 @@ def _fetch(file: File, limit: int) -> _Content:
     with closing(file.storage.body(str(file), answer)) as body:
         while len(data) < limit and (piece := body.read(limit - len(data))):
             data += piece
+    audit.record("preview", file=file.pk, key=str(file), bytes=len(data))
     return _Content(data, body.size)
 
 

@@ -26,6 +26,7 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from files import audit
 from files.delivery import content
 from files.delivery.headers import CACHE_CONTROL, file_name
 from files.delivery.streams import stream
@@ -129,16 +130,21 @@ class _Archive:
         try:
             answer = file.storage.request("GET", str(file))
         except OSError as error:
+            audit.record("zip", "failed", file=file.pk, key=str(file), bytes=0)
             self._unread.append((file.name, _reason(file, error)))
             return
         file.mark_missing(False)
+        body = file.storage.body(str(file), answer)
         try:
             key = file.name + _coding_suffix(file.name, answer.headers.get("Content-Encoding", ""))
-            yield from self._content(file, key, file.storage.body(str(file), answer))
+            yield from self._content(file, key, body)
         except OSError as error:
             logger.warning("%s: %s", content.log_name(file), error)
             reason = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
             self._unread.append((file.name, reason))
+        finally:  # also where the client leaves
+            outcome = "complete" if body.position == body.size else "cut off"
+            audit.record("zip", outcome, file=file.pk, key=str(file), bytes=body.position)
         yield self.drain()
 
     def _content(self, file: File, key: str, body: Body) -> Iterator[bytes]:

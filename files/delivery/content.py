@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
+from files import audit
 from files.circuit import UnavailableError
 from files.delivery.conditions import (
     can_be_asked_by_client,
@@ -50,6 +51,13 @@ ACCEL_DISPOSITION = "X-Object-Disposition"
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
     """Answer GET or HEAD for the file's content, by the way that `APP_DELIVERY` names."""
+    response = _respond(request, file)
+    if request.method == "GET":
+        audit.download(file, is_handed_on="X-Accel-Redirect" in response.headers)
+    return response
+
+
+def _respond(request: HttpRequest, file: File) -> HttpResponseBase:
     headers = content_headers(file, attachment="download" in request.GET)
     way = {"redirect": _redirect, "accel": _accelerate}.get(settings.DELIVERY, _stream)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -67,7 +68,7 @@ class _AsyncPieces(_Pieces):
         self, read: Callable[[], bytes], close: Callable[[], None], threads: ThreadPoolExecutor
     ) -> None:
         def close_in_thread() -> None:  # after a read that is under way, where it is the only one
-            threads.submit(close)
+            threads.submit(copy_context().run, close)
 
         super().__init__(read, close_in_thread)
         self._read_in_thread = sync_to_async(read, thread_sensitive=False, executor=threads)

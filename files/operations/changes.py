@@ -14,6 +14,7 @@ from django.db.models import Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from files import audit
 from files.keys import RESERVED, validate_new_key
 from files.operations.interrupted import delete_object, insert_kept, settle, settle_all
 from files.operations.locking import conflict, in_callers_transaction, locked, refuse_transaction
@@ -87,6 +88,14 @@ def creating(
     `operation` is one that has begun already, as an upload. Raises FileExistsError where there is a
     file or an object of this key, ConflictError while somebody else writes one, and S3's errors.
     """
+    with audit.change("upload", file), _creating(file, make, operation):
+        yield
+
+
+@contextmanager
+def _creating(
+    file: "File", make: Callable[..., ObjectStat], operation: Operation | None
+) -> Iterator[None]:
     key = str(file)
     validate_new_key(key)
     with locked(key):
@@ -105,7 +114,7 @@ def creating(
 
 def trash(file: "File") -> None:
     """Put the file into the trash, where its object stays as it is. Raises ConflictError."""
-    with locked(str(file)):
+    with audit.change("trash", file), locked(str(file)):
         since = file.deleted_at or timezone.now()
         row = rows().filter(pk=file.pk, object_key=str(file))
         if not row.update(deleted_at=Coalesce("deleted_at", Value(since))):
@@ -115,7 +124,12 @@ def trash(file: "File") -> None:
 
 def restore(file: "File") -> None:
     """Take the file out of the trash: see `File.restore`."""
-    refuse_transaction("restore")
+    with audit.change("restore", file):
+        refuse_transaction("restore")
+        _restore(file)
+
+
+def _restore(file: "File") -> None:
     if file.original_key:
         with _changing(file):  # which ends what an interrupted restore has left under the key
             key = _free_key(file.original_key)
@@ -138,10 +152,11 @@ def _free_key(key: str) -> str:
 
 def rename(file: "File", key: str) -> None:
     """Give the file another key: see `File.rename`."""
-    refuse_transaction("rename")
-    validate_new_key(key)
-    if key != str(file):
-        _move(file, key)
+    with audit.change("rename", file):
+        refuse_transaction("rename")
+        validate_new_key(key)
+        if key != str(file):
+            _move(file, key)
 
 
 def _move(file: "File", key: str, **changes: Any) -> None:
@@ -203,6 +218,12 @@ def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operati
     Yields the operation: its `etag` is that of the object to be replaced, empty where there is
     none, and its `mark`, that of the upload where there is one, must be the mark of the write.
     """
+    with audit.change("replace", file), _replacing(file, upload) as operation:
+        yield operation
+
+
+@contextmanager
+def _replacing(file: "File", upload: Operation | None) -> Iterator[Operation]:
     refuse_transaction("replace")
     validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
     with _changing(file, but=upload):
@@ -266,6 +287,11 @@ def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str],
 def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
     """Delete the row, and its object when the database has agreed: see `File.delete`."""
     waits = in_callers_transaction()
+    with audit.change("delete", file, is_done=not waits):
+        return _delete(file, delete_row, waits)
+
+
+def _delete(file: "File", delete_row: Callable[[], Any], waits: bool) -> Any:
     if waits and not connection.in_atomic_block:  # without autocommit nothing tells of the commit
         refuse_transaction("delete")
     with _changing(file) as etag:
@@ -307,7 +333,7 @@ def _etag_to_delete(file: "File") -> str:
 
 
 def _destroy_after_commit(operation: Operation, row: "File") -> None:
-    with locked(operation.object_key):
+    with audit.change("delete", row), locked(operation.object_key):
         if not Operation.objects.filter(pk=operation.pk).exists():
             return  # somebody has ended it meanwhile
         if rows().filter(object_key=operation.object_key).exists():

@@ -34,6 +34,7 @@ from files.storage.errors import (
     refused,
     unreachable,
 )
+from files.storage.journal import Entry, requested
 from project import aws
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 LAST_ATTEMPT = 10
 FIRST_WAIT = 0.1  # seconds between two attempts, twice as long after each
 ANSWERS = {200, 206, 304, 412, 416}
+OPERATIONS = {"GET": "GetObject", "HEAD": "HeadObject"}
 NO_BUCKET = (
     "The name of the bucket is missing: set APP_BUCKET_NAME in the environment, or bucket_name in"
     " STORAGES."
@@ -163,13 +165,20 @@ class Bucket:
         end = time.monotonic() + LAST_ATTEMPT
         for attempt in range(1, ATTEMPTS + 1):
             last = partial(_is_last, attempt, end)
-            if response := self._attempt(method, key, headers or {}, last):
+            with requested(OPERATIONS[method], self.full_key(key)) as entry:
+                response = self._attempt(method, key, headers or {}, last, entry)
+            if response:
                 return response
             back_off(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(
-        self, method: str, key: str, headers: Mapping[str, str], is_last: Callable[[], bool]
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str],
+        is_last: Callable[[], bool],
+        entry: Entry,
     ) -> Response | None:
         """Return S3's answer, or None for a failure that may pass; raise it at the last attempt."""
         try:
@@ -177,15 +186,17 @@ class Bucket:
         except S3Error:  # is an OSError too
             raise
         except NETWORK_ERRORS as error:
+            entry.error = type(error).__name__
             if is_last():
                 raise unreachable(self.origin, key, error) from None
             return None
         except BotoCoreError as error:
             raise failed(self.origin, key, error) from None
+        entry.answered(response.status, response.headers)
         if response.status in ANSWERS:
             return _of_object(key, response)
         if response.status not in TRANSIENT or is_last():
-            self._refuse(method, key, response)
+            self._refuse(method, key, response, entry)
         response.close()
         return None
 
@@ -217,11 +228,12 @@ class Bucket:
                 )
             )
 
-    def _refuse(self, method: str, key: str, response: Response) -> NoReturn:
+    def _refuse(self, method: str, key: str, response: Response, entry: Entry) -> NoReturn:
         """Raise what Python has for S3's refusal."""
         if method == "HEAD" and response.status in {400, 403}:
             response = self._explained(key, response)
         code, message = _error_code(response)
+        entry.code = code
         origin, region = self.origin, response.headers.get("x-amz-bucket-region", "")
         raise refused(
             Refusal(method, self.name, key, response.status, code, message, origin, region)

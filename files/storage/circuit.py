@@ -15,6 +15,7 @@ from django.dispatch import receiver
 
 from files.circuit import Circuit, UnavailableError
 from files.storage.errors import S3UnavailableError
+from files.storage.journal import Entry
 
 PROBE_TIMEOUT = 1  # seconds
 
@@ -55,27 +56,51 @@ def circuits() -> list[Circuit]:
 
 
 def _watch(client: Any) -> None:
-    """Let the client's requests wait in a circuit of its own, by botocore's events."""
+    """Let the client's requests wait in a circuit of its own, and note them, by botocore's events.
+
+    An event tells what is asked for, or how it ends, but only the context of both the key.
+    """
     url = client.meta.endpoint_url
     circuit = _circuits[client] = Circuit("S3", lambda: _answers(url))
     asked = threading.local()
 
-    def begin(**about: Any) -> None:
+    def name(params: dict[str, Any], context: dict[str, Any], **about: Any) -> None:
+        context["files_key"] = params.get("Key") or params.get("Prefix") or ""
+
+    def begin(event_name: str, **about: Any) -> None:
         if circuit.threads is not None and getattr(_lost, "seconds", 0) > MOST_LOST:
             raise S3UnavailableError(errno.EAGAIN, "S3 has been waited for long enough")
         _enter(circuit)
         asked.since = time.monotonic()
+        asked.entry = Entry(event_name.rpartition(".")[2], "")
 
-    def end(exception: Exception | None, **about: Any) -> None:
-        if since := getattr(asked, "since", None):
-            asked.since = None
-            circuit.leave()
-            circuit.note(has_answered=not isinstance(exception, SILENCE))
-            if hasattr(_lost, "seconds"):
-                _lost.seconds += max(0, time.monotonic() - since - USUAL)
+    def end(
+        exception: Exception | None, parsed_response: Any, context: dict[str, Any], **about: Any
+    ) -> None:
+        entry: Entry | None = getattr(asked, "entry", None)
+        if entry is None:
+            return
+        asked.entry = None
+        circuit.leave()
+        circuit.note(has_answered=not isinstance(exception, SILENCE))
+        if hasattr(_lost, "seconds"):
+            _lost.seconds += max(0, time.monotonic() - asked.since - USUAL)
+        entry.key = context.get("files_key", "")
+        _end(entry, exception, parsed_response)
 
+    client.meta.events.register("before-parameter-build.s3", name)
     client.meta.events.register("before-send.s3", begin)
     client.meta.events.register("response-received.s3", end)
+
+
+def _end(entry: Entry, exception: Exception | None, parsed_response: Any) -> None:
+    if parsed_response is None:
+        entry.error = type(exception).__name__
+    else:
+        answer = parsed_response["ResponseMetadata"]
+        entry.answered(answer["HTTPStatusCode"], answer.get("HTTPHeaders", {}))
+        entry.code = parsed_response.get("Error", {}).get("Code", "")
+    entry.end()
 
 
 @contextmanager

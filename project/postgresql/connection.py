@@ -12,6 +12,7 @@ import psycopg
 
 from files.circuit import Circuit, UnavailableError
 from project.postgresql.credentials import Credentials, RefusedError
+from project.signals import database_connected
 
 PROBE_TIMEOUT = 2  # seconds, the least that libpq takes
 
@@ -89,9 +90,13 @@ class Connection(psycopg.Connection[Any]):
         errors: list[psycopg.Error] = []
         _errors.set(errors)
         try:
-            return super().connect(conninfo, **params)
+            connection = super().connect(conninfo, **params)
         except psycopg.Error as error:
             found = error.with_traceback(None)
+        else:
+            database_connected.send(sender=None, outcome="done")
+            return connection
+        database_connected.send(sender=None, outcome="failed")
         if any(error.pgconn and error.pgconn.used_password for error in errors):
             found = RefusedError(str(found))
         raise found

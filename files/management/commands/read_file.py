@@ -3,12 +3,13 @@
 import codecs
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
+from files import audit
 from files.management import output
 from files.models import File
 
@@ -40,7 +41,7 @@ class Command(BaseCommand):
         file = _find(id)
         try:
             with file.open() as content:
-                pieces = content.chunks()
+                pieces = _audited(content.chunks(), file)
                 if not raw:
                     pieces = _as_utf8(pieces, encoding)
                 if options["output"]:
@@ -63,6 +64,18 @@ class Command(BaseCommand):
             self.stdout.flush()
         except BrokenPipeError:  # `| head` has seen enough; the flush at exit must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+
+def _audited(pieces: Iterable[bytes], file: File) -> Iterator[bytes]:
+    """Yield the pieces, and record how many bytes of them were taken."""
+    sent, outcome = 0, "cut off"
+    try:
+        for piece in pieces:
+            yield piece
+            sent += len(piece)
+        outcome = "complete"
+    finally:
+        audit.record("download", outcome, file=file.pk, key=str(file), bytes=sent)
 
 
 def _find(id: int) -> File:  # noqa: A002

@@ -1,0 +1,63 @@
+"""What is under way, such as a request: what is logged and audited meanwhile names it.
+
+It stands in a context variable, which threads do not inherit: who hands work on to one hands the
+context on too.
+"""
+
+import getpass
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Activity:
+    """A request, and what becomes of it. A process that serves nobody has none."""
+
+    id: str
+    client: str  # address
+    find_user: Callable[[], Any]  # which asks no database: None for one that nobody has asked for
+    file_id: int | None = None
+    s3_requests: int = 0
+    s3_seconds: float = 0.0
+    status: int = 0
+    sent: int = 0  # bytes of the body that the server has taken
+    is_whole: bool = True  # whether it has taken all of them
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+
+    def user(self) -> dict[str, Any] | None:
+        """Return id and name of the user who has logged in."""
+        user = self.find_user()
+        if user is None or not user.is_authenticated:
+            return None
+        return {"id": user.pk, "name": user.get_username()}
+
+
+_current: ContextVar[Activity | None] = ContextVar("activity", default=None)
+
+
+def current() -> Activity | None:
+    """Return the activity that this is part of."""
+    return _current.get()
+
+
+def become(activity: Activity | None) -> None:
+    """Let what follows in this context be part of the activity."""
+    _current.set(activity)
+
+
+def actor() -> dict[str, Any] | None:
+    """Return who does this: the user of the request, or that of the system and the command."""
+    activity = _current.get()
+    if activity is not None:
+        return activity.user()
+    return {"id": None, "name": f"{_system_user()}, {' '.join(['manage.py', *sys.argv[1:2]])}"}
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # such as in a container, for a number that has no name
+        return "nobody known"

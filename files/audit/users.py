@@ -1,0 +1,86 @@
+"""Logins, and who is allowed what: by the signals of django.contrib.auth."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_save, pre_save
+
+from files.audit.lines import record
+
+FLAGS = ("is_active", "is_staff", "is_superuser")
+LONGEST_NAME = 150  # characters, as many as a user's name may have
+VERBS = {"post_add": "added", "post_remove": "removed", "post_clear": "removed"}
+
+
+def connect() -> None:
+    """Listen from now on."""
+    user_logged_in.connect(_logged_in)
+    user_logged_out.connect(_logged_out)
+    user_login_failed.connect(_login_failed)
+    user = get_user_model()
+    pre_save.connect(_remember_flags, sender=user)
+    post_save.connect(_compare_flags, sender=user)
+    for relation in (user.user_permissions, user.groups, Group.permissions):
+        m2m_changed.connect(_relation_changed, sender=relation.through)
+
+
+def _logged_in(sender: Any, user: Any, **about: Any) -> None:
+    record("login", user=_named(user))
+
+
+def _login_failed(sender: Any, credentials: dict[str, Any], **about: Any) -> None:
+    name = str(credentials.get(get_user_model().USERNAME_FIELD, ""))[:LONGEST_NAME]
+    record("login", "failed", user={"id": None, "name": name})
+
+
+def _logged_out(sender: Any, user: Any, **about: Any) -> None:
+    if user is not None:
+        record("logout", user=_named(user))
+
+
+def _named(user: Any) -> dict[str, Any]:
+    return {"id": user.pk, "name": user.get_username()}
+
+
+def _remember_flags(
+    sender: Any, instance: Any, raw: bool, update_fields: Any = None, **about: Any
+) -> None:
+    """Ask for the flags that the user had, where they may change: not at a login."""
+    if raw or (update_fields is not None and not set(FLAGS) & set(update_fields)):
+        instance._flags_before = None
+        return
+    before = sender._default_manager.filter(pk=instance.pk).values(*FLAGS).first()
+    instance._flags_before = before or {"is_active": True, "is_staff": False, "is_superuser": False}
+
+
+def _compare_flags(sender: Any, instance: Any, **about: Any) -> None:
+    before = instance._flags_before or {}
+    changed = {
+        name: getattr(instance, name)
+        for name, value in before.items()
+        if getattr(instance, name) != value
+    }
+    if changed:
+        _record_permissions(instance, changed)
+
+
+def _relation_changed(
+    sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: Any, **about: Any
+) -> None:
+    if action not in VERBS or pk_set == set():
+        return
+    if pk_set is None:
+        names: Any = "all"
+    else:  # a permission's name has that of its model
+        found = model._default_manager.select_related().filter(pk__in=pk_set)
+        names = sorted(map(str, found))
+    _record_permissions(instance, {VERBS[action]: names, "relation": sender._meta.model_name})
+
+
+def _record_permissions(subject: Any, changed: dict[str, Any]) -> None:
+    """Record it once it is committed; who did it is known then too."""
+    of = {"kind": subject._meta.model_name, "id": subject.pk, "name": str(subject)}
+    transaction.on_commit(lambda: record("permissions", of=of, changed=changed), robust=True)
