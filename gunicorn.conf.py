@@ -17,6 +17,15 @@ preload_app = False  # so that SIGHUP loads code and password anew
 timeout = 60  # of the main thread alone: threads that hang are not noticed
 graceful_timeout = int(os.environ.get("APP_GRACE") or 30)
 keepalive = 75
+logconfig_dict = {  # of gunicorn's own lines; the site's are set by Django
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "project.logs.JSONFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "loggers": {
+        "gunicorn.error": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "gunicorn.access": {"propagate": False},
+    },
+}
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 

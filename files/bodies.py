@@ -1,7 +1,7 @@
 """How large the body of a request may be, which is decided before it is read."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
@@ -9,7 +9,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, get_resolver, get_urlconf, resolve
 from django.utils.translation import gettext as _
 
 from files import access
@@ -43,6 +43,12 @@ def check(request: HttpRequest, size: int) -> int:
         text = _("You can send no more than %s to this address.") % filesizeformat(limit)
         raise TooLargeError(text)
     return limit
+
+
+def too_large(request: HttpRequest, error: TooLargeError) -> HttpResponse:
+    """Refuse the body by the site's page, in debug too."""
+    refuse: Any = get_resolver(get_urlconf()).resolve_error_handler(400)
+    return cast("HttpResponse", refuse(request, exception=error))
 
 
 def _limit(request: HttpRequest) -> int:
@@ -84,5 +90,8 @@ class BodyLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if isinstance(request, WSGIRequest) and "Transfer-Encoding" in request.headers:
             return _plain(411, _("A body must come with its length here."))
-        check(request, length_of(request.META.get("CONTENT_LENGTH", "")))
+        try:
+            check(request, length_of(request.META.get("CONTENT_LENGTH", "")))
+        except TooLargeError as error:
+            return too_large(request, error)
         return self.get_response(request)

@@ -26,7 +26,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 413 where a form is too large, 400 for all else that is wrong with a request."""
     if isinstance(exception, RequestDataTooBig):
         is_ours = isinstance(exception, TooLargeError)
-        text = str(exception) if is_ours else _("A form may have less than this: send it in parts.")
+        text = str(exception) if is_ours else _("This is more than a form may have.")
         return answer(request, 413, _("Too large"), text)
     text = _("This request cannot be understood: go back, reload the page and try again.")
     return answer(request, 400, _("Bad request"), text)

@@ -96,6 +96,8 @@ class Handler(ASGIHandler):
             SessionMiddleware(_nothing).process_request(request)
             AuthenticationMiddleware(_nothing).process_request(request)
             return bodies.check(request, size)
+        except bodies.TooLargeError as error:
+            raise RefusedError(bodies.too_large(request, error)) from error
         except Exception as error:
             raise RefusedError(response_for_exception(request, error)) from error
         finally:

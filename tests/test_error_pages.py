@@ -23,7 +23,7 @@ SENTENCES = {
         "Page not found",
         "There is nothing at this address: check it, or look for it in the list of files.",
     ),
-    413: ("Too large", "This is more than a form may have: send less at once."),
+    413: ("Too large", "You can send no more than 64.0\xa0KB to this address."),
     500: (
         "Server error",
         "Something is wrong here: try again, and tell an administrator if it stays.",

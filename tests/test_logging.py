@@ -182,7 +182,7 @@ def test_questions_for_health_leave_no_line(production):
 
 def test_what_a_server_says_of_itself_is_json(production):
     of_itself = {line["message"] for line in lines(production) if "request_id" not in line}
-    assert any(re.search("Booting worker|Started server process", text) for text in of_itself)
+    assert any(re.search("Booting worker|Serving at", text) for text in of_itself)
 
 
 # Lines

@@ -186,7 +186,7 @@ def test_no_request_fails_while_the_password_rotates(
     assert statuses.count(200) == len(statuses) - lost, log
     assert statuses.count(503) == lost < 5
     assert 1 <= len(asked) <= most
-    assert "INFO project.postgresql.credentials: The database takes another" in log
+    assert "The database takes another password of the secret" in log
 
 
 # What connects, without a server
