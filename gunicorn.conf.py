@@ -18,7 +18,9 @@ timeout = 60  # of the main thread alone: threads that hang are not noticed
 graceful_timeout = int(os.environ.get("APP_GRACE") or 30)
 keepalive = 75
 logconfig_dict = {  # of gunicorn's own lines; the site's are set by Django
+    "version": 1,
     "disable_existing_loggers": False,
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
     "formatters": {"json": {"()": "project.logs.JSONFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "loggers": {
