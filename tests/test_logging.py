@@ -8,15 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import urllib3
 from django.core.files.base import ContentFile
 
+from files import activity
 from files.storage import S3Error
 from project import logs
 from tests import leaks
 from tests.processes import ROOT, wait_for
+from tests.responses import closing
 from tests.servers import lines
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
@@ -84,8 +87,8 @@ def test_a_page_that_is_not_there_leaves_one_line(production):
     assert log == [expected("a-1", "/nowhere/", 404, bytes=len(answer.data))]
 
 
-def test_a_download_leaves_what_s3_has_answered_and_a_line(production, make_file, session, bucket):
-    file, location = make_file("a.txt", b"text"), ""
+def test_a_download_leaves_what_s3_has_answered_and_a_line(production, make_file, session):
+    file = make_file("a.txt", b"text")
     answer, (s3, log) = get(production, f"/files/{file.pk}/", **session)
     request_id = answer.headers["X-Request-ID"]
     user = {"id": 1, "name": "viewer"} | {"id": log["user"]["id"]}
@@ -98,7 +101,7 @@ def test_a_download_leaves_what_s3_has_answered_and_a_line(production, make_file
         "user": user,
         "client": "127.0.0.1",
         "operation": "GetObject",
-        "key": f"{location}a.txt",
+        "key": f"{file.storage.location}a.txt",
         "status": 200,
         "code": "",
     }
@@ -117,6 +120,26 @@ def test_a_client_that_leaves_gets_fewer_bytes(production, make_file, session):
     *_, log = lines_of(production, answer.headers["X-Request-ID"])
     assert (log["status"], log["whole"]) == (200, False)
     assert log["bytes"] < size
+
+
+def test_requests_at_once_have_lines_of_their_own(production, make_file, session):
+    files = [make_file(f"{number}.txt", bytes(number * 2**20)) for number in range(1, 9)]
+
+    def download(file):
+        _answer, log = get(production, f"/files/{file.pk}/", **session)
+        return [(line.get("key"), line.get("file"), line.get("bytes")) for line in log]
+
+    with ThreadPoolExecutor(len(files)) as threads:
+        assert list(threads.map(download, files)) == [
+            [(f"{file.storage.location}{file}", None, None), (None, file.pk, file.size)]
+            for file in files
+        ]
+
+
+def test_what_follows_a_request_is_no_part_of_it(make_file, viewer):
+    with closing(viewer.get(f"/files/{make_file().pk}/")):
+        assert activity.current().client == "127.0.0.1"
+    assert activity.current() is None
 
 
 @pytest.mark.parametrize("given", ["", "two words", "a\u00e9", 129 * "a", "{}"])
