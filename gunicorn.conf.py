@@ -17,6 +17,7 @@ preload_app = False  # so that SIGHUP loads code and password anew
 timeout = 60  # of the main thread alone: threads that hang are not noticed
 graceful_timeout = int(os.environ.get("APP_GRACE") or 30)
 keepalive = 75
+control_socket_disable = True
 logconfig_dict = {  # of gunicorn's own lines; the site's are set by Django
     "version": 1,
     "disable_existing_loggers": False,

@@ -14,4 +14,5 @@ try:
     serving.prepare()
     application = get_wsgi_application()
 except ImproperlyConfigured as error:
-    sys.exit(f"project.wsgi: {error}")
+    sys.stderr.write(f"project.wsgi: {error}\n")
+    sys.exit(3)  # with which gunicorn ends; by any other it starts the process again, for ever
