@@ -64,9 +64,9 @@ def test_a_success_makes_no_failure_forgotten(log_in):
 
 def test_a_lock_ends_half_an_hour_after_the_last_failure_that_counts(log_in):
     statuses(log_in, ["somebody"] * 15)
-    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=29))
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=29.5))
     assert b"try again in 1 minute," in log_in("somebody", "s3cret").content
-    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=1))
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=0.5))
     assert statuses(log_in, ["somebody"] * 10) == [200] * 9 + [429]
 
 
