@@ -7,18 +7,17 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address from which the client came to the first of our proxies.
+    """Return the client's address, as the first of our own proxies has seen it.
 
-    Each proxy adds the address of whom it serves at the end of X-Forwarded-For, so that as many
-    from the right are true as TRUSTED_PROXIES says; what stands before them is the client's own
-    text. Without a peer, as on a Unix socket, it is "".
+    Each proxy puts whom it was asked by at the end of X-Forwarded-For; what stands before that of
+    our first one, the client may have made up. Without that it is who has connected, "" on a Unix
+    socket.
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
-    forwarded: str = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    hops = [hop.strip() for hop in forwarded.split(",")] + [peer]
-    found = hops[-1 - min(settings.TRUSTED_PROXIES, len(hops) - 1)]
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    if not 0 < settings.TRUSTED_PROXIES <= len(hops):
+        return peer
     try:
-        ip_address(found)
+        return str(ip_address(hops[-settings.TRUSTED_PROXIES].strip()))
     except ValueError:
         return peer
-    return found

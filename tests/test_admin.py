@@ -350,7 +350,7 @@ def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(
     assert UNREACHABLE in page
     assert "127.0.0.1" not in page
     subject = "Upload of 'a\\t'" if what == "add" else f"File {file.pk} ('a\\x0b')"
-    records = [record for record in caplog.records if record.name.startswith("files")]
+    records = [record for record in caplog.records if record.name.startswith("files.admin")]
     assert {record.getMessage().partition(": [Errno")[0] for record in records} == {subject}
 
 

@@ -47,6 +47,10 @@ def begin(client, key="big.bin", size=SIZE, **asked):
     return ask(client, "begin", **asked)
 
 
+def abort(client, plan):
+    assert client.post(f"{UPLOAD}abort/", {"ticket": plan["ticket"]}).status_code == 200
+
+
 def send(client, plan, data=DATA):
     """Send the parts as a browser does; return their checksums."""
     digests = []
@@ -363,6 +367,7 @@ def test_a_part_is_sent_in_its_own_length_alone(admin_client, number, length):
     signed = ask(admin_client, "sign", **asked).json()
     answer = urllib3.request("PUT", signed["url"], body=data, headers=signed["headers"])
     assert answer.status == 403
+    abort(admin_client, plan)
 
 
 def test_a_part_beyond_the_size_is_not_signed(admin_client):
@@ -370,6 +375,7 @@ def test_a_part_beyond_the_size_is_not_signed(admin_client):
     response = ask(admin_client, "sign", ticket=plan["ticket"], number=4, digest=DIGEST)
     message = "The file has no part of this number."
     assert (response.status_code, response.json()["message"]) == (400, message)
+    abort(admin_client, plan)
 
 
 def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch):
@@ -378,8 +384,9 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
     response = begin(admin_client, "c")
     message = "You have 2 unfinished uploads: finish or cancel one first."
     assert (response.status_code, response.json()["message"]) == (429, message)
-    admin_client.post(f"{UPLOAD}abort/", {"ticket": plans[0]["ticket"]})
-    assert begin(admin_client, "c").status_code == 200
+    abort(admin_client, plans[0])
+    for plan in (plans[1], begin(admin_client, "c").json()):
+        abort(admin_client, plan)
 
 
 @pytest.mark.parametrize(
