@@ -36,8 +36,9 @@ from files.storage import (
     S3Error,
     S3UnavailableError,
 )
-from files.storage.bucket import Bucket, _pool, bucket
-from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT
+from files.storage.bucket import Bucket, bucket
+from files.storage.circuit import watch
+from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT, connections
 from project import aws
 from project.sandbox import services
 from tests import location, s3_servers
@@ -976,6 +977,7 @@ def test_objects_are_read_from_the_host_of_their_region(monkeypatch):
         ("cn-north-1", "bkt", "bkt.s3.cn-north-1.amazonaws.com.cn"),
     ]:
         client = aws.session().create_client("s3", region_name=region, config=CONFIG)
+        watch(client)
         url = Bucket(aws.session(), client, name).presign("GET", "a")
         assert urlsplit(url).netloc == host
 
@@ -986,7 +988,7 @@ def test_temporary_credentials_sign_with_their_token(storage, monkeypatch):
 
 
 def test_the_certificate_of_s3_is_verified():
-    assert _pool(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
+    assert connections(aws.session(), "https://bucket.example").cert_reqs == "CERT_REQUIRED"
 
 
 def test_breaks_are_forgiven_as_the_body_goes_on(large, proxy, monkeypatch):
