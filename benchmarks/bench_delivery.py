@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.measure import MIB, ROOT, process, table
 from project.sandbox import services
+from tests.nginx import configure
 
 AT_ONCE = 16
 SMALL_ROUNDS, LARGE_ROUNDS = 7, 3  # at most
@@ -199,14 +200,9 @@ def _origin(stack: ExitStack, folder: Path) -> Server:
 def _front(stack: ExitStack, folder: Path, application: Server) -> Server:
     """Start nginx by the shipped configuration, at other addresses."""
     port = services.free_port()
-    shipped = (ROOT / "nginx" / "files.conf").read_text("utf-8")
-    for there, here in (
-        ("server 127.0.0.1:8000;", f"server 127.0.0.1:{application.port};"),
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-    ):
-        assert there in shipped, there
-        shipped = shipped.replace(there, here)
-    return _nginx(stack, folder / "front", port, shipped)
+    command = configure(folder / "front", f"127.0.0.1:{application.port}", port)
+    services.start_server(stack, command, signal.SIGTERM, env=services.clean_environ())
+    return _started(port, folder / "front" / "nginx.pid")
 
 
 def _nginx(stack: ExitStack, prefix: Path, port: int, http: str) -> Server:

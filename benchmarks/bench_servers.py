@@ -22,6 +22,7 @@ import urllib3
 
 from benchmarks.measure import ROOT, process, table
 from project.sandbox import services
+from tests.nginx import configure
 from tests.tcp_proxy import TCPProxy
 
 SECONDS = 12  # of each attack
@@ -33,6 +34,7 @@ SERVERS = {
     "project.server": ["project.server"],
     "gunicorn, gthread": ["gunicorn", "project.wsgi"],
     "gunicorn, asgi": ["gunicorn", "project.asgi", "-k=asgi"],
+    "nginx, accel, project.server": ["nginx", "project.server"],
 }
 
 # Prints the session's key, and the ids of a small and a large file.
@@ -233,20 +235,28 @@ def run(rounds: int) -> None:
 
 def _start(stack: ExitStack, command: list[str], environ: dict[str, str]) -> int:
     port = services.free_port()
+    if command[0] == "nginx":
+        behind = _start(stack, command[1:], environ | {"APP_DELIVERY": "accel"})
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-nginx-")))
+        services.start_server(stack, configure(folder, f"127.0.0.1:{behind}", port), signal.SIGTERM)
+        return _answering(port)
     own = {"APP_BIND": f"127.0.0.1:{port}", "APP_WORKERS": str(WORKERS)}
     services.start_server(
         stack, [sys.executable, "-m", *command], signal.SIGQUIT, cwd=ROOT, env=environ | own
     )
+    return _answering(port)
+
+
+def _answering(port: int) -> int:
+    """Return the port as soon as the site answers there."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         with suppress(urllib3.exceptions.HTTPError):
-            if (
-                urllib3.request("GET", f"http://127.0.0.1:{port}/login/", retries=False).status
-                == 200
-            ):
+            url = f"http://127.0.0.1:{port}/login/"
+            if urllib3.request("GET", url, retries=False).status == 200:
                 return port
         time.sleep(0.1)
-    raise SystemExit(f"{command} does not start")
+    raise SystemExit("the server does not start")
 
 
 def _measure(site: Site, attack: Callable[[Site], Any]) -> str:

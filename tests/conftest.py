@@ -25,7 +25,7 @@ from project.sandbox import services
 from tests import leaks, location
 from tests.processes import ROOT
 
-pytest_plugins = ["pytester", "tests.faults", "tests.isolation", "tests.servers"]
+pytest_plugins = ["pytester", "tests.faults", "tests.isolation", "tests.nginx", "tests.servers"]
 
 pytest.register_assert_rewrite("tests.operations")
 

@@ -43,10 +43,10 @@ MISSING = _("The content is missing.")
 UNREACHABLE = _("The content cannot be reached now; try again in a moment.")
 REFUSED = _("The content cannot be read; tell the administrator of this site.")
 
-# The request that nginx is to send to S3, besides the method: headers of the answer to nginx.
-ACCEL_URL, ACCEL_RANGE, ACCEL_IF_MATCH = "X-Object-URL", "X-Object-Range", "X-Object-If-Match"
-# nginx keeps Content-Disposition also where S3 fails, and then it would name an error's text.
-ACCEL_DISPOSITION = "X-Object-Disposition"
+# In front of what nginx is told by headers: the request that it is to send to S3, which is its URL
+# and its headers, and the disposition. By its own name nginx would keep that where S3 fails, too.
+ACCEL = "X-Object-"
+REFUSED_BY_S3 = "X-Object-Refused"  # nginx's, of a request that it hands back
 
 
 def respond(request: HttpRequest, file: File) -> HttpResponseBase:
@@ -108,7 +108,7 @@ def _redirect(request: HttpRequest, file: File, headers: dict[str, str]) -> Http
     """Send the client to S3, or stream where S3 would answer in another way than this process."""
     if _is_rewritten_by_clients(str(file)) or not can_be_asked_by_client(request, file.size):
         return _stream(request, file, headers)
-    response = HttpResponseRedirect(_presigned(file, "GET", headers))
+    response = HttpResponseRedirect(_presigned(file, headers))
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
@@ -118,9 +118,10 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
     """Tell nginx what to fetch; conditions are judged here first, by a HEAD request to S3.
 
     What was judged is fetched if it still has the same ETag, so that no two versions are mixed.
+    nginx hands back what S3 has otherwise than the row says, which is streamed and noted.
     """
     wanted, etag = one_range(request), ""
-    if is_beyond(wanted, file.size):
+    if is_beyond(wanted, file.size) or REFUSED_BY_S3 in request.headers:
         return _stream(request, file, headers)
     if is_conditional(request):
         head = _ask(file, "HEAD", s3_conditions(request.headers, file.etag))
@@ -132,10 +133,13 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
     response = HttpResponse(headers=headers)
     response.headers["X-Accel-Redirect"] = "/-/object"
     del response.headers["Content-Disposition"]
-    response.headers[ACCEL_DISPOSITION] = headers["Content-Disposition"]
-    response.headers[ACCEL_URL] = _presigned(file, request.method or "GET", headers)
-    response.headers[ACCEL_RANGE] = wanted
-    response.headers[ACCEL_IF_MATCH] = etag
+    url, signed = file.storage.sign(
+        request.method or "GET", str(file), {"response-content-type": headers["Content-Type"]}
+    )
+    told = {"URL": url, "Range": wanted, "If-Match": etag, **signed}
+    told["Disposition"] = headers["Content-Disposition"]
+    for name, value in told.items():
+        response.headers[ACCEL + name] = value
     return response
 
 
@@ -144,9 +148,9 @@ def _is_rewritten_by_clients(key: str) -> bool:
     return not {".", ".."}.isdisjoint(key.split("/"))
 
 
-def _presigned(file: File, method: str, headers: Mapping[str, str]) -> str:
+def _presigned(file: File, headers: Mapping[str, str]) -> str:
     return file.storage.presign(
-        method,
+        "GET",
         str(file),
         expires=PRESIGNED_FOR,
         params={

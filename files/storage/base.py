@@ -71,6 +71,10 @@ class BucketStorage(S3Storage):
         """Return a URL that allows `method` for `expires` seconds: see `Bucket.presign`."""
         return self.objects.presign(method, key, expires=expires, params=params, headers=headers)
 
+    def sign(self, method: str, key: str, params: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """Return a URL, and headers that allow `method` on it: see `Bucket.sign`."""
+        return self.objects.sign(method, key, params)
+
     def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
         return read_stat(str(name), self._head(str(name)))

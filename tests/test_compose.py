@@ -1,0 +1,99 @@
+"""`docker compose up`: the image, its services and nginx, as compose.yaml has them."""
+
+import json
+import os
+import subprocess
+from http.cookies import SimpleCookie
+
+import pytest
+import urllib3
+
+from project.sandbox import services
+from tests.processes import ROOT, wait_for
+
+IMAGES = {
+    "PYTHON_IMAGE": "python:3.13-slim",
+    "NGINX_IMAGE": "nginx:1.28",
+    "POSTGRES_IMAGE": "postgres:17-alpine",
+    "AWS_IMAGE": "localstack/localstack:4.4.0",
+}
+
+
+def succeeds(*command):
+    try:
+        run = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return run.returncode == 0
+
+
+def compose():
+    """Return the command of Docker's compose; skip the test where something is missing."""
+    if not succeeds("docker", "info"):
+        pytest.skip("Docker does not answer")
+    kinds = (["docker", "compose"], ["docker-compose"])
+    found = next((kind for kind in kinds if succeeds(*kind, "version")), None)
+    if found is None:
+        pytest.skip("docker compose is not installed (Debian: docker-compose)")
+    for name, default in IMAGES.items():
+        image = os.environ.get(name, default)
+        if not succeeds("docker", "image", "inspect", image) and not succeeds(
+            "docker", "pull", "--quiet", image
+        ):
+            pytest.skip(f"there is no image {image}: {name} names another one")
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Start all of it, and return its address."""
+    port = services.free_port()
+    network = tmp_path_factory.mktemp("compose") / "network.yaml"  # packages come by the host's
+    network.write_text(json.dumps({"services": {"web": {"build": {"network": "host"}}}}))
+    command = [*compose(), "--file=compose.yaml", f"--file={network}"]
+    command.append(f"--project-name=files-tests-{port}")
+    environ = os.environ | {"PORT": str(port), "AWS_PORT": str(services.free_port())}
+
+    def run(*arguments):
+        subprocess.run([*command, *arguments], cwd=ROOT, env=environ, timeout=600, check=True)
+
+    try:
+        run("up", "--build", "--detach")
+        wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        run("logs", "--no-color")
+        run("down", "--volumes")
+
+
+def cookies(answer):
+    """Return what Set-Cookie says, also for cookies that clients send by TLS alone."""
+    found = SimpleCookie()
+    for header in answer.headers.getlist("Set-Cookie"):
+        found.load(header)
+    return {name: morsel.value for name, morsel in found.items()}
+
+
+def post(url, kept, **fields):
+    headers = {
+        "Cookie": "; ".join(f"{name}={value}" for name, value in kept.items()),
+        "X-CSRFToken": kept["csrftoken"],
+    }
+    return urllib3.request("POST", url, fields=fields, headers=headers, redirect=False)
+
+
+def test_a_file_goes_up_and_comes_down_through_all_of_it(site):
+    kept = cookies(urllib3.request("GET", f"{site}/login/"))
+    kept |= cookies(post(f"{site}/login/", kept, username="admin", password="admin"))
+    uploaded = post(
+        f"{site}/admin/files/file/upload/whole/",
+        kept,
+        key='"/root/ü b.txt"',
+        content=("b.txt", b"Hello from S3", "text/plain"),
+    )
+    pk = uploaded.json()["url"].split("/")[-3]
+    headers = {"Cookie": f"sessionid={kept['sessionid']}", "Range": "bytes=0-4"}
+    answer = urllib3.request("GET", f"{site}/files/{pk}/", headers=headers)
+    assert (answer.status, answer.data) == (206, b"Hello")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert (answer.headers["Server"], "x-amz-request-id" in answer.headers) == ("nginx", False)
