@@ -114,14 +114,12 @@ def read_from(
 ) -> Iterator[Callable[[str], None]]:
     """Let the application read its bucket at another endpoint."""
     from files.storage import base, bucket
-    from files.storage.circuit import watch
     from files.storage.client import CONFIG
 
     buckets = []
 
     def read_from(endpoint: str) -> None:
         client = aws.session().create_client("s3", endpoint_url=endpoint, config=CONFIG)
-        watch(client)
         found = bucket.Bucket(aws.session(), client, storage.bucket_name, storage.location)
         buckets.append(found)
         monkeypatch.setattr(base, "bucket", lambda *place: found)
