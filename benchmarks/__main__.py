@@ -15,6 +15,7 @@ BENCHMARKS = {
     "delivery": "objects over HTTP, against the views that one writes first",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
+    "soak": "twenty clients of the production server, while its services break",
     "migrate": "readers and writers of 1,000,000 files, while their table is migrated",
 }
 
@@ -26,12 +27,14 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, nargs="+", help="files in the table of admin and of migrate"
     )
+    parser.add_argument("--seconds", type=int, help="of soak, default: 600")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}: {', '.join(BENCHMARKS)}.")
     for name in options.names or BENCHMARKS:
         print(f"\n{name}: {BENCHMARKS[name]}\n", flush=True)
-        sizes = [options.rows] if name in {"admin", "migrate"} and options.rows else []
+        own = options.seconds if name == "soak" else options.rows
+        sizes = [own] if name in {"admin", "migrate", "soak"} and own else []
         importlib.import_module(f"benchmarks.bench_{name}").run(options.rounds, *sizes)
 
 

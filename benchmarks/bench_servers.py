@@ -225,7 +225,7 @@ def run(rounds: int) -> None:
             cells = []
             for attack in ATTACKS.values():
                 with ExitStack() as own:
-                    port = _start(own, command, environ)
+                    port = start(own, command, environ)
                     site = Site(port, s3_proxy, database, cookie, small, large)
                     cells.append(_measure(site, attack))
                     print(server, cells[-1], file=sys.stderr, flush=True)
@@ -233,10 +233,10 @@ def run(rounds: int) -> None:
     table(["/login/, p95 and failures", *ATTACKS], rows)
 
 
-def _start(stack: ExitStack, command: list[str], environ: dict[str, str]) -> int:
+def start(stack: ExitStack, command: list[str], environ: dict[str, str]) -> int:
     port = services.free_port()
     if command[0] == "nginx":
-        behind = _start(stack, command[1:], environ | {"APP_DELIVERY": "accel"})
+        behind = start(stack, command[1:], environ | {"APP_DELIVERY": "accel"})
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-nginx-")))
         services.start_server(stack, configure(folder, f"127.0.0.1:{behind}", port), signal.SIGTERM)
         return _answering(port)

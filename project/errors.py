@@ -3,9 +3,10 @@
 None asks the database, but for that of 403, where the user is known already.
 """
 
+import logging
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.core.exceptions import RequestDataTooBig
@@ -20,6 +21,8 @@ from files.bodies import TooLargeError
 from files.circuit import UnavailableError
 from files.delivery import RETRY_AFTER
 from files.views import asks_for_html
+
+logger = logging.getLogger(__name__)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -79,9 +82,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
     else:
         text = _("Something is wrong here: try again, and tell an administrator if it stays.")
         return answer(request, 500, _("Server error"), text)
-    response = answer(request, 503, _("Not now"), text)
+    response: Any = answer(request, 503, _("Not now"), text)
     response.headers["Retry-After"] = str(RETRY_AFTER)
-    return response
+    for refused in (error, error.__cause__):
+        if isinstance(refused, UnavailableError):  # which its first failures have explained
+            logger.warning("%s: %s", request.path, refused)
+            response._has_been_logged = True  # as Django does, with a traceback
+    return cast("HttpResponse", response)
 
 
 def answer(

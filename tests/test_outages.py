@@ -13,7 +13,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 
 from project import aws
-from tests.servers import ASGI, WSGI
+from tests.servers import ASGI, WSGI, lines
 from tests.tcp_proxy import TCPProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,6 +137,9 @@ def test_a_database_that_hangs_stops_nothing_else(site, make_file):
     assert max(seconds for status, seconds in answers) < 10
     status, seconds = site.get(path)
     assert (status, seconds < 0.5) == (503, True)
+    refused = [line for line in lines(site.url) if line["logger"] == "project.errors"]
+    assert [line["message"] for line in refused if line["message"].startswith(path)]
+    assert [line for line in refused if "traceback" in line] == []
     site.database.mode = "pass"
     comes_back(site, path, 2)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.postgres import operations
 from django.core.management.base import CommandError
-from django.db import OperationalError, transaction
+from django.db import InternalError, OperationalError, transaction
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 LOCK_TIMEOUT = "500ms"  # all who come later wait as long as this one does
@@ -89,6 +89,17 @@ def is_missing(connection: Any, table: str, index: str) -> bool:
 
     PostgreSQL may go on building after the process that asked for it was killed: wait for that.
     """
+    is_valid = _is_valid(connection, table, index)
+    if is_valid is False:
+        try:
+            drop_index(connection, index)
+        except InternalError:  # it was finished meanwhile: PostgreSQL lets go of the table before
+            is_valid = _is_valid(connection, table, index)
+    return not is_valid
+
+
+def _is_valid(connection: Any, table: str, index: str) -> bool | None:
+    """Return whether the index works, None where there is none, once nobody builds on the table."""
     with transaction.atomic(connection.alias), connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
         cursor.execute(
@@ -97,9 +108,7 @@ def is_missing(connection: Any, table: str, index: str) -> bool:
             [table, index],
         )
         (is_valid,) = cursor.fetchone() or (None,)
-    if is_valid is False:
-        drop_index(connection, index)
-    return not is_valid
+    return is_valid
 
 
 def drop_index(connection: Any, index: str) -> None:

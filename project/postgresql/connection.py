@@ -24,13 +24,17 @@ _errors: ContextVar[list[psycopg.Error]] = ContextVar("errors")
 circuit = Circuit("The database", probe=lambda: True, share=0.75)
 
 
+class DatabaseUnavailableError(UnavailableError, psycopg.OperationalError):
+    """What is not even asked, since the database is out or too many wait for it."""
+
+
 @contextmanager
 def _waiting() -> Iterator[None]:
-    """Be one of those that wait for the database. Raises psycopg.OperationalError."""
+    """Be one of those that wait for the database. Raises DatabaseUnavailableError."""
     try:
         circuit.enter()
     except UnavailableError as error:
-        raise psycopg.OperationalError(str(error)) from None
+        raise DatabaseUnavailableError(str(error)) from None
     try:
         yield
     except (SilenceError, psycopg.errors.ConnectionTimeout):
