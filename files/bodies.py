@@ -73,6 +73,13 @@ def too_slow() -> HttpResponse:
     return _plain(408, _("Nothing of the request has come for too long; try again."))
 
 
+def too_many() -> HttpResponse:
+    """Refuse a large body while many others come."""
+    response = _plain(503, _("Too many send large requests now; try again in a moment."))
+    response.headers["Retry-After"] = "5"
+    return response
+
+
 def _plain(status: int, text: str) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
 

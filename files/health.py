@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from botocore.exceptions import BotoCoreError, ClientError
 from django.db import DatabaseError, connection
@@ -12,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
+from files.circuit import Bulkhead, UnavailableError
 from files.models import File
 from files.storage import S3Error
 
@@ -21,6 +23,8 @@ FRESH = 2  # seconds that its result counts
 LIVES, READY = "/healthz", "/readyz"
 
 logger = logging.getLogger(__name__)
+
+_waiting = Bulkhead("a check", share=0.125, patience=0)
 
 
 class HealthMiddleware:
@@ -45,8 +49,11 @@ def lives() -> HttpResponse:
 def ready() -> JsonResponse:
     """Say which of the services is out, 200 for none and 503 for any."""
     asked = {check: check.ask() for check in CHECKS}
-    answered, _ = wait(asked.values(), LIMIT)
-    good = {check.name: asked[check] in answered and check.is_good for check in CHECKS}
+    with suppress(UnavailableError), _waiting.waiting():  # the others get what was known last
+        answered, _ = wait(asked.values(), LIMIT)
+        for check in CHECKS:
+            check.is_good = check.is_good and asked[check] in answered
+    good = {check.name: check.is_good for check in CHECKS}
     found = {name: "ok" if is_good else "out" for name, is_good in good.items()}
     status = 200 if all(good.values()) else 503
     return JsonResponse(found, status=status, headers={"Cache-Control": "no-store"})

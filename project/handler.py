@@ -2,11 +2,13 @@
 
 import asyncio
 import io
+import logging
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -23,7 +25,10 @@ from django.urls import set_script_prefix
 from files import bodies, health
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
+SEND_TIMEOUT = 300  # seconds for a piece of a body, which has 1 MiB at most
 LINGER = 5  # seconds for which a client that was refused may still send
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -46,6 +51,7 @@ class Handler(ASGIHandler):
     def __init__(self, threads: int) -> None:
         super().__init__()
         self._threads = ThreadPoolExecutor(threads, "request")
+        self._bodies = asyncio.Semaphore(2 * threads)  # that are larger than anybody's
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
@@ -57,23 +63,31 @@ class Handler(ASGIHandler):
             await self.send_response(health.lives(), send)
             return
         with suppress(RequestAborted), tempfile.SpooledTemporaryFile(bodies.ANYBODY) as body:
-            try:
-                await self._read(scope, receive, body)
-            except RefusedError as error:
-                await self._refuse(error.response, receive, send)
-            else:
-                await self._answer(scope, body, receive, send)
+            async with AsyncExitStack() as large:
+                try:
+                    await self._read(scope, receive, body, large)
+                except RefusedError as error:
+                    logger.warning(
+                        "%s %s is refused with %d before it is read to its end.",
+                        *(scope["method"], scope["path"], error.response.status_code),
+                    )
+                    await self._refuse(error.response, receive, send)
+                else:
+                    await self._answer(scope, body, receive, send)
 
     # The body
 
-    async def _read(self, scope: Any, receive: Any, body: Any) -> None:
-        """Read the body to its end. Raises RefusedError, RequestAborted."""
+    async def _read(self, scope: Any, receive: Any, body: Any, large: AsyncExitStack) -> None:
+        """Read the body to its end; `large` counts it. Raises RefusedError, RequestAborted."""
         limit = bodies.ANYBODY
         size = bodies.length_of(dict(scope["headers"]).get(b"content-length", b"").decode("latin1"))
         more = True
         while more:
             if size > limit:
                 limit = await self._in_thread(copy_context(), self._check, scope, size)
+                if self._bodies.locked():
+                    raise RefusedError(bodies.too_many())
+                await large.enter_async_context(self._bodies)
             try:
                 message = await asyncio.wait_for(receive(), BODY_TIMEOUT)
             except TimeoutError:
@@ -128,16 +142,22 @@ class Handler(ASGIHandler):
             response: HttpResponseBase = refusal
         else:
             response = await self._in_thread(context, self._respond, scope, request)
-        sending = asyncio.create_task(self.send_response(response, send), context=context)
+        sending = asyncio.create_task(
+            self.send_response(response, partial(_send_in_time, send)), context=context
+        )
         leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sending.cancel()
             leaving.cancel()
-            (error, _) = await asyncio.gather(sending, leaving, return_exceptions=True)
+            try:
+                (error, _) = await asyncio.gather(sending, leaving, return_exceptions=True)
+            finally:  # also where the server ends, which cancels this once more
+                if response.streaming:
+                    closed = self._threads.submit(context.run, response.close)
             if response.streaming:
-                await self._in_thread(context, response.close)
+                await asyncio.wrap_future(closed)
         if isinstance(error, Exception):  # what is cut short must not look like the whole
             raise error
 
@@ -156,6 +176,11 @@ class Handler(ASGIHandler):
         """Call the function in a thread, where it sees and sets the context's variables."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, context.run, function, *arguments)
+
+
+async def _send_in_time(send: Any, message: Any) -> None:
+    """Send a piece. Raises TimeoutError for a client that does not take it."""
+    await asyncio.wait_for(send(message), SEND_TIMEOUT)
 
 
 def _nothing(request: Any) -> Any:

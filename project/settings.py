@@ -301,6 +301,7 @@ if "APP_PROXY_SSL_HEADER" in _env:
     _header = _env["APP_PROXY_SSL_HEADER"].upper().replace("-", "_")
     SECURE_PROXY_SSL_HEADER = (f"HTTP_{_header}", "https")
 
+SESSION_ENGINE = "project.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 if not DEBUG:  # no other host, not even one below the same domain, can set a cookie of such a name
     SESSION_COOKIE_NAME = "__Host-sessionid"

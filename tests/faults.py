@@ -138,7 +138,7 @@ def unreachable(read_from: Callable[[str], None]) -> Callable[[], None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the application give up a stall early, as it may then give up a busy machine too."""
-    monkeypatch.setattr("files.storage.client.READ_TIMEOUT", STALL / 4)
+    monkeypatch.setattr("files.storage.connections.READ_TIMEOUT", STALL / 4)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ from files.storage import (
     S3UnavailableError,
 )
 from files.storage.bucket import Bucket, bucket
-from files.storage.client import CONFIG, CONNECT_TIMEOUT, READ_TIMEOUT, connections
+from files.storage.client import CONFIG
+from files.storage.connections import CONNECT_TIMEOUT, READ_TIMEOUT, connections
 from project import aws
 from tests import location, s3_servers
 from tests.faults import PATIENCE

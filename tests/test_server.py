@@ -1,5 +1,6 @@
 """The production server as a process: how it starts, reloads and ends."""
 
+import asyncio
 import http.client
 import os
 import signal
@@ -10,9 +11,12 @@ import time
 import psutil
 import pytest
 import urllib3
+import uvicorn
 from django.db import connection
 
+from project import server as module
 from project.sandbox import services
+from project.server import listen
 from tests.processes import ROOT, heed_signals, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -149,6 +153,56 @@ def test_a_process_that_is_killed_is_replaced(start):
         os.kill(pid, signal.SIGKILL)
     until(lambda: server.workers() and not server.workers() & before)
     until(server.answers)
+
+
+def test_sigterm_counts_during_a_reload(start, download):
+    server = start(APP_GRACE="1")
+    answer = download(server)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    server.process.terminate()
+    until(lambda: refuses(server), 1)
+    assert server.process.wait(5) == 0
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+
+
+def test_what_cannot_serve_ends_and_says_why(tmp_path):
+    server = Server(tmp_path / "log", AWS_ENDPOINT_URL_S3="nonsense")
+    assert server.process.wait(30) == 1
+    assert "Invalid endpoint: nonsense" in server.log.read_text()
+
+
+def test_a_socket_at_a_path_is_for_any_proxy_and_can_be_listened_at_again(tmp_path):
+    for _ in range(2):
+        with listen(f"unix:{tmp_path}/socket"):
+            assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o666
+
+
+def test_a_connection_that_does_not_say_what_it_wants_is_closed(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+
+    async def application(scope, receive, send):
+        raise AssertionError("nothing was asked")
+
+    async def connect():
+        config = uvicorn.Config(application, http=module.Protocol, lifespan="off", log_config=None)
+        config.load()
+        made = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(
+            lambda: module.Protocol(config, made, {}), "127.0.0.1", 0
+        )
+        port = listening.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        try:
+            return await asyncio.wait_for(reader.read(), 5)
+        finally:
+            writer.close()
+            listening.close()
+
+    assert asyncio.run(connect()) == b""
 
 
 @pytest.mark.parametrize(

@@ -14,34 +14,42 @@ from files.storage import POOL
 
 _threads = ThreadPoolExecutor(POOL, "s3")  # under ASGI; none starts before it is needed
 
-# Under WSGI each holds a thread, and under ASGI a connection to S3.
+# Under WSGI each holds a thread, and under ASGI a connection to S3; one with a thread of its own
+# holds a connection to the database.
 _wsgi, _asgi = Bulkhead("a download", share=0.375), Bulkhead("a download", share=8)
+_alone = Bulkhead("a zip", share=0.375)
 
 
 def stream(
     request: HttpRequest,
     read: Callable[[], bytes],
     close: Callable[[], None],
-    threads: ThreadPoolExecutor = _threads,
+    thread: ThreadPoolExecutor | None = None,
     **options: Any,
 ) -> StreamingHttpResponse:
     """Answer with what `read` returns until it is nothing; then `close` is called.
 
-    Under ASGI `threads` read. Raises UnavailableError where too many are sent already.
+    Under ASGI `thread` reads, where one is given. Raises UnavailableError where too many are sent
+    already.
     """
     if isinstance(request, ASGIRequest):
-        return StreamingHttpResponse(_AsyncPieces(read, close, threads), **options)
-    return StreamingHttpResponse(_Pieces(read, close), **options)
+        bulkhead = _alone if thread else _asgi
+        pieces: _Pieces = _AsyncPieces(bulkhead, read, close, thread or _threads)
+    else:
+        pieces = _Pieces(_wsgi, read, close)
+    return StreamingHttpResponse(pieces, **options)
 
 
 class _Pieces:
     """Iterates, and is closed at the end, or by the response, as where nobody has iterated."""
 
-    _bulkhead = _wsgi
+    _is_open = False
 
-    def __init__(self, read: Callable[[], bytes], close: Callable[[], None]) -> None:
-        self._bulkhead.enter()
-        self._read, self._close = read, close
+    def __init__(
+        self, bulkhead: Bulkhead, read: Callable[[], bytes], close: Callable[[], None]
+    ) -> None:
+        bulkhead.enter()
+        self._bulkhead, self._read, self._close = bulkhead, read, close
         self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
@@ -57,20 +65,25 @@ class _Pieces:
             self._bulkhead.leave()
             self._close()
 
+    __del__ = close  # of a response that gave way to an error's
+
 
 class _AsyncPieces(_Pieces):
     """Reads without holding up the event loop: Django would read a plain iterator to its end."""
 
-    _bulkhead = _asgi
     __iter__ = None  # type: ignore[assignment]
 
     def __init__(
-        self, read: Callable[[], bytes], close: Callable[[], None], threads: ThreadPoolExecutor
+        self,
+        bulkhead: Bulkhead,
+        read: Callable[[], bytes],
+        close: Callable[[], None],
+        threads: ThreadPoolExecutor,
     ) -> None:
         def close_in_thread() -> None:  # after a read that is under way, where it is the only one
             threads.submit(copy_context().run, close)
 
-        super().__init__(read, close_in_thread)
+        super().__init__(bulkhead, read, close_in_thread)
         self._read_in_thread = sync_to_async(read, thread_sensitive=False, executor=threads)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 from files.storage.backend import ObjectStorage
 from files.storage.body import CHUNK, Body
 from files.storage.bucket import Response
-from files.storage.client import POOL
+from files.storage.connections import POOL
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile

@@ -29,6 +29,7 @@ class Body:
         self.position, self.stop, self.size = _extent(response)
         self._breaks = 0
         self._regained = 0
+        self._is_closed = False
 
     def read(self, size: int) -> bytes:
         """Return at least one and at most `size` bytes, or none at the end.
@@ -56,11 +57,12 @@ class Body:
             self.close()
 
     def close(self) -> None:
-        """End the transfer."""
+        """End the transfer, also where another thread is about to continue it."""
+        self._is_closed = True
         self._response.close()
 
     def _continue(self) -> None:
-        self.close()
+        self._response.close()
         if self._regained > PROGRESS:
             self._breaks = 0
         self._regained = 0
@@ -78,6 +80,9 @@ class Body:
             response.close()
             raise changed(self._key, REPLACED)
         self._response = response
+        if self._is_closed:
+            response.close()
+            raise S3UnavailableError(errno.ECANCELED, "The transfer was ended", self._key)
 
 
 def _extent(response: Response) -> tuple[int, int, int]:

@@ -24,7 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from files.keys import MAX_KEY_LENGTH
 from files.storage.circuit import asking, circuit_of
-from files.storage.client import ATTEMPTS, client, configuration_errors, connections
+from files.storage.client import ATTEMPTS, client, configuration_errors
+from files.storage.connections import connections
 from files.storage.errors import (
     TRANSIENT,
     Refusal,

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +15,10 @@ from django.core.signals import request_started
 from django.dispatch import receiver
 
 from files.circuit import Circuit, UnavailableError
+from files.storage.connections import connections
 from files.storage.errors import S3UnavailableError
 from files.storage.journal import Entry
+from project import aws
 
 PROBE_TIMEOUT = 1  # seconds
 
@@ -61,7 +64,7 @@ def _watch(client: Any) -> None:
     An event tells what is asked for, or how it ends, but only the context of both the key.
     """
     url = client.meta.endpoint_url
-    circuit = _circuits[client] = Circuit("S3", lambda: _answers(url))
+    circuit = _circuits[client] = Circuit("S3", partial(_answers, url))
     asked = threading.local()
 
     def name(params: dict[str, Any], context: dict[str, Any], **about: Any) -> None:
@@ -88,7 +91,11 @@ def _watch(client: Any) -> None:
         entry.key = context.get("files_key", "")
         _end(entry, exception, parsed_response)
 
+    def fail(exception: Exception, context: dict[str, Any], **about: Any) -> None:
+        end(exception, None, context)  # of an answer that botocore cannot read
+
     client.meta.events.register("before-parameter-build.s3", name)
+    client.meta.events.register("after-call-error.s3", fail)
     client.meta.events.register("before-send.s3", begin)
     client.meta.events.register("response-received.s3", end)
 
@@ -126,9 +133,11 @@ def _enter(circuit: Circuit) -> None:
 
 
 def _answers(url: str) -> bool:
-    """Return whether S3 answers anything at all."""
+    """Return whether S3 answers anything at all, on the way by which all else is asked."""
+    options: Any = {"timeout": PROBE_TIMEOUT, "retries": False, "redirect": False}
     try:
-        urllib3.request("HEAD", url, timeout=PROBE_TIMEOUT, retries=False, redirect=False)
+        with connections(aws.session(), url) as pool:
+            pool.urlopen("HEAD", url if pool.proxy else "/", assert_same_host=False, **options)
     except urllib3.exceptions.HTTPError as error:
         return isinstance(error, urllib3.exceptions.SSLError)  # so somebody is there
     return True

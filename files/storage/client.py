@@ -4,26 +4,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 from django.core.exceptions import ImproperlyConfigured
 
 from files.storage.circuit import circuit_of
+from files.storage.connections import CONNECT_TIMEOUT, POOL, READ_TIMEOUT
 from project import aws
 
 if TYPE_CHECKING:
-    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT = 3  # seconds
-READ_TIMEOUT = 15  # seconds without a byte
 ATTEMPTS = 3
-POOL = 64  # connections that are kept, at least as many as a server has threads
 CONFIG = Config(
     signature_version="s3v4",
     connect_timeout=CONNECT_TIMEOUT,
@@ -58,17 +52,3 @@ def configuration_errors() -> Iterator[None]:
         yield
     except (BotoCoreError, ValueError) as error:
         raise ImproperlyConfigured(f"S3 cannot be used: {error}") from error
-
-
-def connections(session: "Session", origin: str) -> urllib3.HTTPConnectionPool:
-    """Return connections for signed requests, by the proxies and certificates of boto3."""
-    options: dict[str, Any] = {
-        "maxsize": POOL,
-        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-        "ca_certs": get_cert_path(session.get_config_variable("ca_bundle") or True),
-        "cert_reqs": "CERT_REQUIRED",
-    }
-    scheme = origin.partition("://")[0]
-    proxy = get_environ_proxies(origin).get(scheme)
-    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-    return manager.connection_from_url(origin)
