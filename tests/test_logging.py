@@ -46,7 +46,7 @@ def fetch(url, headers):
 
 
 def test_an_error_in_production_leaves_the_time_and_a_traceback(production):
-    status, log = production("/files/1/", Cookie=f"sessionid={32 * 'a'}")
+    status, log = production("/files/1/", Cookie=f"__Host-sessionid={32 * 'a'}")
     assert status == 500
     first, second, *_ = log.strip().splitlines()
     assert re.fullmatch(rf"{TIME} ERROR django\.request: Internal Server Error: /files/1/", first)
