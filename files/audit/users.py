@@ -74,8 +74,10 @@ def _relation_changed(
         return
     if pk_set is None:
         names: Any = "all"
-    else:  # a permission's name has that of its model
-        found = model._default_manager.select_related().filter(pk__in=pk_set)
+    else:
+        found = model._default_manager.filter(pk__in=pk_set)
+        if model._meta.model_name == "permission":  # whose name has that of its model
+            found = found.select_related("content_type")
         names = sorted(map(str, found))
     _record_permissions(instance, {VERBS[action]: names, "relation": sender._meta.model_name})
 
