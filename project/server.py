@@ -102,7 +102,7 @@ class Supervisor(Multiprocess):
         """Replace what has ended; end where none has served yet, since none would ever."""
         if not self.has_served:
             self.has_served = any(process.is_ready(LATE) for process in self.processes)
-            if not self.has_served and not all(p.process.is_alive() for p in self.processes):
+            if not self.has_served and any((p.exitcode or 0) > 0 for p in self.processes):
                 self.has_failed = True
                 self.should_exit.set()
                 return
