@@ -89,7 +89,8 @@ class Handler(ASGIHandler):
                     raise RefusedError(bodies.too_many())
                 await large.enter_async_context(self._bodies)
             try:
-                message = await asyncio.wait_for(receive(), BODY_TIMEOUT)
+                async with asyncio.timeout(BODY_TIMEOUT):
+                    message = await receive()
             except TimeoutError:
                 raise RefusedError(bodies.too_slow()) from None
             if message["type"] == "http.disconnect":
@@ -180,7 +181,10 @@ class Handler(ASGIHandler):
 
 async def _send_in_time(send: Any, message: Any) -> None:
     """Send a piece. Raises TimeoutError for a client that does not take it."""
-    await asyncio.wait_for(send(message), SEND_TIMEOUT)
+    async with asyncio.timeout(
+        SEND_TIMEOUT
+    ):  # wait_for of Python 3.11 may miss that it is canceled
+        await send(message)
 
 
 def _nothing(request: Any) -> Any:

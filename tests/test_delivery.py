@@ -903,9 +903,10 @@ def test_nginx_logs_no_signature(make_file, viewer, nginx_with_logs):
     answer = urllib3.request(
         "GET", f"{url}/files/{file.pk}/", headers=cookie(viewer), retries=False
     )
-    errors, requests = (
-        (folder / name).read_text("utf-8").casefold() for name in ("error.log", "access.log")
-    )
+    end = time.monotonic() + PATIENCE
+    while not (requests := (folder / "access.log").read_text("utf-8").casefold()):
+        assert time.monotonic() < end  # it is written after the answer
+    errors = (folder / "error.log").read_text("utf-8").casefold()
     assert answer.status == 503
     assert "http://127.0.0.1:9/" in errors
     assert f"get /files/{file.pk}/ http/1.1" in requests
