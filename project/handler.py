@@ -183,7 +183,7 @@ async def _send_in_time(send: Any, message: Any) -> None:
     """Send a piece. Raises TimeoutError for a client that does not take it."""
     async with asyncio.timeout(
         SEND_TIMEOUT
-    ):  # wait_for of Python 3.11 may miss that it is canceled
+    ):  # Python 3.11 may miss an end of wait_for
         await send(message)
 
 
