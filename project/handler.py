@@ -181,9 +181,7 @@ class Handler(ASGIHandler):
 
 async def _send_in_time(send: Any, message: Any) -> None:
     """Send a piece. Raises TimeoutError for a client that does not take it."""
-    async with asyncio.timeout(
-        SEND_TIMEOUT
-    ):  # Python 3.11 may miss an end of wait_for
+    async with asyncio.timeout(SEND_TIMEOUT):  # Python 3.11 may miss an end of wait_for
         await send(message)
 
 

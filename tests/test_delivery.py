@@ -571,7 +571,7 @@ def test_a_presigned_url_has_the_signature_that_botocore_makes(storage, key, mon
 
 def test_accel_names_the_object_to_nginx_alone(make_file, viewer, settings):
     settings.DELIVERY = "accel"
-    file = make_file("a/../b.html", b"text")
+    file = make_file("a/../b.html", b"text", ContentType="application/octet-stream")
     response = viewer.get(f"/files/{file.pk}/")
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["X-Accel-Redirect"] == "/-/object"

@@ -65,6 +65,7 @@ def site(request, proxies, static, serve, admin_client):
     url = serve(
         *SERVERS[request.param],
         AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{s3.port}",
+        APP_DB_HOST="127.0.0.1",
         APP_DB_PORT=str(database.port),
         APP_DEBUG="false",
         APP_STATIC_ROOT=static,
