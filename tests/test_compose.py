@@ -77,7 +77,7 @@ def cookies(answer):
 def post(url, kept, **fields):
     headers = {
         "Cookie": "; ".join(f"{name}={value}" for name, value in kept.items()),
-        "X-CSRFToken": kept["csrftoken"],
+        "X-CSRFToken": kept["__Host-csrftoken"],
     }
     return urllib3.request("POST", url, fields=fields, headers=headers, redirect=False)
 
@@ -92,7 +92,7 @@ def test_a_file_goes_up_and_comes_down_through_all_of_it(site):
         content=("b.txt", b"Hello from S3", "text/plain"),
     )
     pk = uploaded.json()["url"].split("/")[-3]
-    headers = {"Cookie": f"sessionid={kept['sessionid']}", "Range": "bytes=0-4"}
+    headers = {"Cookie": f"__Host-sessionid={kept['__Host-sessionid']}", "Range": "bytes=0-4"}
     answer = urllib3.request("GET", f"{site}/files/{pk}/", headers=headers)
     assert (answer.status, answer.data) == (206, b"Hello")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
