@@ -48,6 +48,21 @@ def become(activity: Activity | None) -> None:
     _current.set(activity)
 
 
+_copied: ContextVar[Callable[[int, int], None]] = ContextVar("copied")
+
+
+def watch_copies(copied: Callable[[int, int], None]) -> None:
+    """Let `copied` be called in this context when a part of a large object has been copied."""
+    _copied.set(copied)
+
+
+def tell_copied(done: int, parts: int) -> None:
+    """Tell who watches how many of the parts have been copied."""
+    copied = _copied.get(None)
+    if copied is not None:
+        copied(done, parts)
+
+
 def actor() -> dict[str, Any] | None:
     """Return who does this: the user of the request, or that of the system and the command."""
     activity = _current.get()

@@ -15,11 +15,12 @@ from files.fields import ObjectKeyField, is_new
 from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
 from files.operations import Operation
 from files.storage import ObjectFile
+from files.work import Work
 
 if TYPE_CHECKING:
     from files.storage import ObjectStorage
 
-__all__ = ["File", "FileQuerySet", "Operation"]
+__all__ = ["File", "FileQuerySet", "Operation", "Work"]
 
 # The key up to its last slash, in the key's own order: what a folder is listed by.
 FOLDER = models.Func(

@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import RequestAborted
@@ -22,7 +23,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from files import bodies, health
+from files import background, bodies, health
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
 SEND_TIMEOUT = 300  # seconds for a piece of a body, which has 1 MiB at most
@@ -57,6 +58,9 @@ class Handler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
         if scope["type"] != "http":
             raise ValueError(f"only HTTP is served, not {scope['type']}")
         if scope["path"] == health.LIVES:  # which needs no thread, as all may be taken
@@ -74,6 +78,14 @@ class Handler(ASGIHandler):
                     await self._refuse(error.response, receive, send)
                 else:
                     await self._answer(scope, body, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """Let long work end when the server is to end; it has waited for requests before."""
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.to_thread(background.let_end, settings.GRACE)
+        await send({"type": "lifespan.shutdown.complete"})
 
     # The body
 

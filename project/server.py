@@ -212,7 +212,7 @@ def main() -> None:
         timeout_keep_alive=PATIENCE,
         timeout_graceful_shutdown=settings.GRACE,
         timeout_worker_healthcheck=LATE,
-        lifespan="off",
+        lifespan="on",
         ws="none",
         log_config=None,
         access_log=False,

@@ -165,7 +165,8 @@ def _empty_tables() -> None:
     with suppress(DatabaseError):  # as where a test has migrated back
         _execute(
             "DO $$BEGIN IF EXISTS (SELECT FROM files) OR EXISTS (SELECT FROM files_operation)"
-            " THEN TRUNCATE files, files_operation; END IF; END$$"
+            " OR EXISTS (SELECT FROM files_work)"
+            " THEN TRUNCATE files, files_operation, files_work; END IF; END$$"
         )
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
@@ -21,9 +22,10 @@ from django.core.files.storage import default_storage
 from django.db import connection
 from django.db.models.signals import pre_save
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import expect, sync_playwright
 
-from files.models import File
+from files.models import File, Work
 from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import location, steady_chromium
@@ -812,6 +814,26 @@ def test_contents_are_shown_that_come_from_the_bucket(production, make_file):
     expect(viewer_of(production).locator("#pagelength")).to_have_text("1")
 
 
+def test_the_page_of_long_work_shows_how_far_it_is_without_scripts(open_page):
+    page = open_page(java_script_enabled=False)
+    make("a")
+    work = Work.objects.create(
+        user_id=0, title="Move", url=LIST, total=1000, started_at=timezone.now()
+    )
+    for done in (120, 121):
+        work.done = done
+        work.write()
+        if done == 120:
+            page.goto(f"{LIST}work/{work.pk}/")
+        expect(page.get_by_role("status")).to_have_text(f"under way, {done} of 1000 files")
+    work.tell("Moved 1000 files.")
+    work.done, work.ended_at = 1000, timezone.now()
+    work.write()
+    expect(page.locator(".messagelist")).to_have_text("Moved 1000 files.")
+    link(page, "Back to the files").click()
+    expect_rows(page, "a")
+
+
 # For all eyes and hands
 
 
@@ -832,10 +854,15 @@ def pages(make_file):
     ]
     files = [make_file(key, data, ContentType=kind) for key, data, kind in samples]
     table = files[0].pk
+    told = [[40, f"“{'long-name-' * 12}”: There is a file of this key."], [25, "Moved 1 file."]]
+    user = User.objects.get()
+    work = Work.objects.create(user_id=user.pk, title="Move " * 40, url=LIST, messages=told)
+    Work.objects.update(seen_at=timezone.now() - timedelta(minutes=2))  # so it is interrupted
     return [
         LIST,
         f"{LIST}?folder={'deep/' * 30}",
         f"{LIST}?q=x&usage=1",
+        f"{LIST}work/{work.pk}/",
         *(detail(file) for file in files),
         *(f"{LIST}{path}" for path in (f"{table}/rename/", f"{table}/replace/", "add/")),
     ]
@@ -888,6 +915,8 @@ OWN = ", ".join(
         *(
             ".files-breadcrumbs",
             ".files-scope",
+            ".files-work",
+            ".files-works",
             "#files-upload",
             ".paginator",
             "#result_list tbody",

@@ -1,11 +1,11 @@
 """What is done with several files: a zip, moves, the trash, deletion."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError
+from django.contrib import admin
+from django.contrib.messages import WARNING
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -13,11 +13,18 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from files.admin.changes import FileChanges
+from files.admin.changes import FileChanges, failure, log_error
 from files.admin.forms import MoveForm, typeable
 from files.delivery import archive
+from files.errors import EXPECTED
 from files.keys import folder_name, name_of, visible
-from files.models import File
+from files.models import File, Work
+from files.storage import S3UnavailableError
+
+MOVE = _("Move to another folder")
+TRASH = _("Move to trash")
+RESTORE = _("Restore")
+DELETE = _("Delete permanently")
 
 
 @admin.action(description=_("Download as a zip"), permissions=["download"])
@@ -30,7 +37,7 @@ def download(
     return archive.respond(request, queryset.iterator(), base=folder, name=name)
 
 
-@admin.action(description=_("Move to another folder"), permissions=["move"])
+@admin.action(description=MOVE, permissions=["move"])
 def move(
     model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
 ) -> HttpResponseBase | None:
@@ -41,10 +48,11 @@ def move(
     )
     if form.is_valid():
         folder = form.cleaned_data["folder"]
-        _each(model_admin, request, queryset, lambda file: _move(file, folder), _moved)
+        change = partial(_move, folder=folder)
+        _change_each(model_admin, request, queryset, change, MOVE, _moved)
         return None
     context = model_admin.admin_site.each_context(request) | {
-        "title": _("Move to another folder"),
+        "title": MOVE,
         "opts": model_admin.opts,
         "files": [(file.pk, visible(str(file))) for file in queryset],
         "form": form,
@@ -52,55 +60,71 @@ def move(
     return TemplateResponse(request, "admin/files/file/move.html", context)
 
 
-@admin.action(description=_("Move to trash"), permissions=["trash"])
+@admin.action(description=TRASH, permissions=["trash"])
 def trash(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Put each into the trash."""
-    _each(model_admin, request, queryset, File.trash, _trashed)
+    _change_each(model_admin, request, queryset, File.trash, TRASH, _trashed)
 
 
-@admin.action(description=_("Restore"), permissions=["restore"])
+@admin.action(description=RESTORE, permissions=["restore"])
 def restore(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Take each out of the trash."""
-    _each(model_admin, request, queryset, File.restore, _restored)
+    _change_each(model_admin, request, queryset, File.restore, RESTORE, _restored)
 
 
-def delete_each(
-    model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
-) -> tuple[Exception, File] | None:
-    """Delete for good what S3 deletes; report the others, and return the last of them."""
-    failed: list[tuple[Exception, File]] = []
-    for file in queryset:
-        try:
-            model_admin.delete_file(request, file)
-        except (OSError, IntegrityError) as error:
-            failed.append((error, file))
-    for reported, file in failed[:-1]:
-        model_admin.report(request, reported, file)
-    return failed[-1] if failed else None
+def delete_each(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
+    """Delete for good what S3 and the database let go. Raises AnsweredError where it takes long."""
+    _each(
+        model_admin, request, queryset, partial(model_admin.delete_file, request), DELETE, _deleted
+    )
+
+
+def _change_each(
+    model_admin: FileChanges,
+    request: HttpRequest,
+    files: QuerySet[File],
+    change: Callable[[File], Any],
+    title: Any,
+    summary: Callable[[int], str],
+) -> None:
+    """Change each file, and note it in its history. Raises AnsweredError where it takes long."""
+
+    def change_one(file: File) -> None:
+        change(file)
+        model_admin.log_change(request, file, summary(1))
+
+    _each(model_admin, request, files, change_one, title, summary)
 
 
 def _each(
     model_admin: FileChanges,
     request: HttpRequest,
-    files: QuerySet[File],
-    change: Callable[[File], Any],
+    queryset: QuerySet[File],
+    change: Callable[[File], None],
+    title: Any,
     summary: Callable[[int], str],
 ) -> None:
-    """Change each file, and report those that cannot be changed."""
-    count = 0
-    for file in files:
-        try:
-            change(file)
-        except ValidationError as error:
-            text = f"“{visible(str(file))}”: {error.messages[0]}"
-            model_admin.message_user(request, text, messages.ERROR)
-        except OSError as error:
-            model_admin.report(request, error, file)
-        else:
-            model_admin.log_change(request, file, summary(1))
-            count += 1
-    if count:
-        model_admin.message_user(request, summary(count), messages.SUCCESS)
+    """Change each file as work, and tell of those that cannot be changed. Raises AnsweredError."""
+    files = list(queryset)
+
+    def change_each(work: Work) -> None:
+        for file in files:
+            try:
+                change(file)
+            except EXPECTED as error:
+                log_error(file, error)
+                work.fail(failure(file, error))
+                if isinstance(error, S3UnavailableError):  # nor will it take the others
+                    break
+            finally:
+                work.note_done()
+        if work.done > work.failed:
+            work.tell(summary(work.done - work.failed))
+        if work.done < work.total:
+            work.tell(_untried(work.total - work.done), WARNING)
+
+    url = request.get_full_path()
+    model_admin.do_work(request, str(title), change_each, url=url, total=len(files))
 
 
 def _move(file: File, folder: str) -> None:
@@ -117,3 +141,11 @@ def _trashed(count: int) -> str:
 
 def _restored(count: int) -> str:
     return ngettext("Restored %d file.", "Restored %d files.", count) % count
+
+
+def _deleted(count: int) -> str:
+    return ngettext("Deleted %d file.", "Deleted %d files.", count) % count
+
+
+def _untried(count: int) -> str:
+    return ngettext("%d file was not tried.", "%d files were not tried.", count) % count

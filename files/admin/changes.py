@@ -18,11 +18,11 @@ from django.views.decorators.http import require_POST
 
 from files import access
 from files.admin.forms import RenameForm, ReplaceForm, typeable
-from files.admin.permissions import FilePermissions
+from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
-from files.errors import reason
+from files.errors import EXPECTED, reason
 from files.keys import folder_of, visible
-from files.models import File
+from files.models import File, Work
 from files.uploads import validate_free_key
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 REPLACED = _("Replaced the content; the former one is in the trash.")
 
 
-class FileChanges(FilePermissions):
+class FileChanges(WorkPages):
     """Pages that change one file, none of them in a transaction."""
 
     def get_urls(self) -> list[Any]:
@@ -64,11 +64,14 @@ class FileChanges(FilePermissions):
     @takes_upload("replace")
     def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "replace", File.objects.live())
-        form = ReplaceForm(request.POST or None, request.FILES or None)
+        form = ReplaceForm(request.POST or None, request.FILES.copy() or None)
 
         def replace() -> str:
-            file.replace(form.cleaned_data["content"])
+            with form.cleaned_data["content"] as content:
+                file.replace(content)
             return str(REPLACED)
+
+        request.FILES.clear()  # which would be closed with the request
 
         return self._form_view(request, file, form, replace, _("Replace content"))
 
@@ -80,18 +83,24 @@ class FileChanges(FilePermissions):
         except OSError as error:
             self.report(request, error, file)
             return HttpResponseRedirect(self._url_after(request, file))
-        self._note_change(request, file, gettext("Moved to the trash."))
+        text = self._note_change(request, file, gettext("Moved to the trash."))
+        self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(list_url(folder_of(str(file))))
 
     @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "restore", File.objects.trashed())
-        try:
+
+        def restore() -> str:
             file.restore()
+            return gettext("Restored from the trash.")
+
+        try:
+            self._change(request, file, restore, _("Restore"))
+        except AnsweredError as answered:
+            return answered.response
         except OSError as error:
-            self.report(request, error, file)
-        else:
-            self._note_change(request, file, gettext("Restored from the trash."))
+            self.message_user(request, failure(file, error), messages.ERROR)
         return HttpResponseRedirect(self._url_after(request, file))
 
     def delete_file(self, request: HttpRequest, file: File) -> None:
@@ -107,8 +116,7 @@ class FileChanges(FilePermissions):
     def report(self, request: HttpRequest, error: Exception, file: File) -> None:
         """Log what S3 did not do with the file, and show it on the next page."""
         log_error(file, error)
-        text = f"“{visible(file.name)}”: {reason(error)}"
-        self.message_user(request, text, messages.ERROR)
+        self.message_user(request, failure(file, error), messages.ERROR)
 
     def _file(self, request: HttpRequest, pk: int, permission: str, files: Any) -> File:
         if not access.has_permission(request.user, permission):
@@ -124,14 +132,14 @@ class FileChanges(FilePermissions):
         """Show the form, or make the change and go back to the file."""
         if form.is_valid():
             try:
-                text = change()
+                self._change(request, file, change, title)
+            except AnsweredError as answered:
+                return answered.response
             except ValidationError as error:
                 form.add_error("key", error)
             except OSError as error:
-                log_error(file, error)
                 form.add_error(None, reason(error))
             else:
-                self._note_change(request, file, text)
                 return HttpResponseRedirect(self._url_after(request, file))
         context = self.admin_site.each_context(request) | {
             "title": title,
@@ -143,9 +151,26 @@ class FileChanges(FilePermissions):
         }
         return TemplateResponse(request, "admin/files/file/form.html", context)
 
-    def _note_change(self, request: HttpRequest, file: File, text: str) -> None:
+    def _change(
+        self, request: HttpRequest, file: File, change: Callable[[], str], title: Any
+    ) -> None:
+        """Make the change as work. Raises what it raises, and AnsweredError."""
+
+        def work_on(work: Work) -> None:
+            try:
+                text = change()
+            except EXPECTED as error:
+                log_error(file, error)
+                raise
+            work.tell(self._note_change(request, file, text))
+
+        url = self._url_after(request, file)
+        self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
+
+    def _note_change(self, request: HttpRequest, file: File, text: str) -> str:
+        """Note it in the file's history; return what to show of it."""
         self.log_change(request, file, text)
-        self.message_user(request, f"“{visible(file.name)}”: {text}", messages.SUCCESS)
+        return f"“{visible(file.name)}”: {text}"
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
         may_view = self.has_view_permission(request, file)
@@ -155,6 +180,11 @@ class FileChanges(FilePermissions):
 def log_error(file: File, error: Exception) -> None:
     """Log what S3 did not do with the file."""
     logger.error("File %s (%r): %s", file.pk, str(file), error)
+
+
+def failure(file: File, error: Exception) -> str:
+    """Return what people read of an error with this file."""
+    return f"“{visible(file.name)}”: {reason(error)}"
 
 
 def file_url(file: File) -> str:

@@ -29,10 +29,11 @@ from files.admin.changes import FileChanges, list_url, log_error
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.preview import preview
+from files.admin.works import AnsweredError
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, name_of, visible
-from files.models import File
+from files.models import File, Work
 
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -216,6 +217,7 @@ class FileAdmin(FileChanges):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context: dict[str, Any] = {
             "title": gettext("Trash") if is_trash(request) else gettext("Files"),
+            "works": Work.objects.recent(request.user),
             **(extra_context or {}),
         }
         if self.has_add_permission(request) and not is_trash(request):
@@ -248,12 +250,9 @@ class FileAdmin(FileChanges):
             raise
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> None:
-        """Delete all that can be deleted. Raises the last OSError: Django reports a success."""
-        failed = actions.delete_each(self, request, queryset)
-        if failed:
-            error, file = failed
-            log_error(file, error)
-            raise error
+        """Delete all that can be deleted. Raises AnsweredError: Django reports a success."""
+        actions.delete_each(self, request, queryset)
+        raise AnsweredError(HttpResponseRedirect(request.get_full_path()))
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Leave the log to `delete_file`, which knows what has been deleted."""
@@ -265,6 +264,8 @@ class FileAdmin(FileChanges):
         """Show what S3 does not do as a message on the page it was asked from."""
         try:
             return view(request, *args, **kwargs)
+        except AnsweredError as answered:
+            return answered.response
         except (OSError, IntegrityError) as error:
             if request.method != "POST":
                 raise

@@ -3,6 +3,7 @@
 from files.storage.backend import ObjectStorage
 from files.storage.body import CHUNK, Body
 from files.storage.bucket import Response
+from files.storage.circuit import be_in_background
 from files.storage.connections import POOL
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
@@ -24,6 +25,7 @@ __all__ = [
     "Response",
     "S3Error",
     "S3UnavailableError",
+    "be_in_background",
     "part_size",
     "read_stat",
 ]

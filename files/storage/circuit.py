@@ -37,8 +37,14 @@ SILENCE = (
 USUAL = 3  # seconds
 MOST_LOST = 12  # seconds, with which a connect and a read may yet time out
 _lost = threading.local()
+_background = threading.local()
 
 _circuits: WeakKeyDictionary[Any, Circuit] = WeakKeyDictionary()
+
+
+def be_in_background() -> None:
+    """Let this thread wait for S3 beside the requests of clients, and take the place of none."""
+    _background.is_here = True
 
 
 @receiver(request_started)
@@ -84,7 +90,7 @@ def _watch(client: Any) -> None:
         if entry is None:
             return
         asked.entry = None
-        circuit.leave()
+        _leave(circuit)
         circuit.note(has_answered=not isinstance(exception, SILENCE))
         if hasattr(_lost, "seconds"):
             _lost.seconds += max(0, time.monotonic() - asked.since - USUAL)
@@ -122,14 +128,21 @@ def asking(circuit: Circuit) -> Iterator[None]:
     else:
         circuit.note(has_answered=True)
     finally:
-        circuit.leave()
+        _leave(circuit)
 
 
 def _enter(circuit: Circuit) -> None:
+    if hasattr(_background, "is_here"):
+        return
     try:
         circuit.enter()
     except UnavailableError as error:
         raise S3UnavailableError(errno.EAGAIN, str(error)) from None
+
+
+def _leave(circuit: Circuit) -> None:
+    if not hasattr(_background, "is_here"):
+        circuit.leave()
 
 
 def _answers(url: str) -> bool:

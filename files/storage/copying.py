@@ -7,8 +7,10 @@ from itertools import count, repeat
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from files import activity
 from files.storage import writing
 from files.storage.base import NEW
+from files.storage.circuit import be_in_background
 from files.storage.errors import changed
 from files.storage.marks import OnUpload, Write, marked
 from files.storage.multipart import part_size
@@ -113,9 +115,12 @@ class Copies(writing.ConditionalWrites):
         extents = [(first, min(first + step, size) - 1) for first in range(0, size, step)]
         with (
             self._uploading(target, write, **parameters) as upload,
-            ThreadPoolExecutor(min(len(extents), COPIES)) as pool,
+            ThreadPoolExecutor(min(len(extents), COPIES), initializer=be_in_background) as pool,
         ):
             source = repeat(self._at(original.key)), repeat(original.stat.etag)
             # Unlike `submit`, `map` drops the parts not begun when one fails.
-            copies = pool.map(upload.copy, count(1), *source, extents)
-            upload.complete(list(copies), **NEW)
+            copies = []
+            for copy in pool.map(upload.copy, count(1), *source, extents):
+                copies.append(copy)
+                activity.tell_copied(len(copies), len(extents))
+            upload.complete(copies, **NEW)

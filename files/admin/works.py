@@ -1,0 +1,72 @@
+"""Long work: what takes longer than a request should goes on, and has a page of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.messages import DEFAULT_TAGS
+from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+
+from files import background
+from files.admin.permissions import FilePermissions
+from files.models import Work
+
+REFRESH = 2  # seconds between two looks at work that is under way
+
+
+class AnsweredError(Exception):
+    """The request is answered already, by `response`."""
+
+    def __init__(self, response: HttpResponseBase) -> None:
+        self.response = response
+
+
+class WorkPages(FilePermissions):
+    """Does work, and shows what takes long to its user."""
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.work_view)
+        return [path("work/<int:pk>/", view, name="files_file_work"), *super().get_urls()]
+
+    def do_work(
+        self,
+        request: HttpRequest,
+        title: str,
+        change: Callable[[Work], None],
+        *,
+        url: str,
+        total: int = 1,
+    ) -> None:
+        """Do it, and show on the next page what it tells.
+
+        Raises what the change raises, and AnsweredError where it takes long: then the page of the
+        work shows all of it, and leads to `url`.
+        """
+        user: Any = request.user
+        work = Work(user_id=user.pk, title=title, url=url, total=total)
+        try:
+            background.do(work, change)
+        except background.GoesOnError as error:
+            page = HttpResponseRedirect(reverse("admin:files_file_work", args=[error.work.pk]))
+            raise AnsweredError(page) from None
+        for level, text in work.messages:
+            self.message_user(request, text, level)
+
+    def work_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        """Show how far it is; the browser asks again by itself."""
+        work = get_object_or_404(Work, pk=pk)
+        if work.user_id != request.user.pk and not request.user.is_superuser:
+            raise Http404
+        context = self.admin_site.each_context(request) | {
+            "title": work.title,
+            "opts": self.opts,
+            "work": work,
+            "told": [(DEFAULT_TAGS[level], text) for level, text in work.messages],
+        }
+        response = TemplateResponse(request, "admin/files/file/work.html", context)
+        if work.is_under_way:
+            response.headers["Refresh"] = str(REFRESH)
+        return response

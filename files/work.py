@@ -1,0 +1,99 @@
+"""The table of long work, which goes on when the request that began it has ended."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.messages import ERROR, SUCCESS
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+LATE = timedelta(minutes=1)  # without a sign of its process
+KEPT = timedelta(days=7)
+MOST_FAILURES = 100  # that the page tells of; the log has all
+
+
+class WorkQuerySet(models.QuerySet["Work"]):
+    """Long work, of everybody."""
+
+    def recent(self, user: Any) -> "WorkQuerySet":
+        """Return what the user has under way, and what has ended or stopped within the hour."""
+        since = timezone.now() - timedelta(hours=1)
+        return self.filter(user_id=user.pk, seen_at__gt=since).order_by("-pk")
+
+    def old(self) -> "WorkQuerySet":
+        """Return what nobody asks for any more."""
+        return self.filter(seen_at__lt=timezone.now() - KEPT)
+
+
+class Work(models.Model):
+    """Long work: what its page shows, whichever process is asked for it.
+
+    The thread that does the work changes the attributes, and another one of its process writes them
+    every other second. The row of a process that was killed stays as it was then.
+    """
+
+    user_id = models.BigIntegerField()  # no foreign key: that would lock the table of the users
+    title = models.TextField()
+    url = models.TextField()  # where it leads to when it has ended
+    total = models.IntegerField(default=1)  # files
+    done = models.IntegerField(default=0)  # files, those that failed among them
+    failed = models.IntegerField(default=0)
+    parts = models.IntegerField(default=0)  # of the large object that is copied now
+    parts_done = models.IntegerField(default=0)
+    messages = models.JSONField(default=list)  # pairs of a level of Django's messages and a text
+    started_at = models.DateTimeField(null=True)  # not while it waits for its turn
+    seen_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta:
+        db_table = "files_work"
+        default_permissions = ()
+        verbose_name = _("long work")
+        verbose_name_plural = _("long work")
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its process has ended before it."""
+        return self.ended_at is None and self.seen_at < timezone.now() - LATE
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it goes on, or will when its turn comes."""
+        return self.ended_at is None and not self.is_interrupted
+
+    @property
+    def percent(self) -> int:
+        """How much of the large object has been copied."""
+        return 100 * self.parts_done // self.parts
+
+    def note_copied(self, done: int, parts: int) -> None:
+        """Note how many parts of a large object have been copied."""
+        self.parts_done, self.parts = done, parts
+
+    def note_done(self) -> None:
+        """Note that one more file has been worked on."""
+        self.done += 1
+        self.parts = self.parts_done = 0
+
+    def fail(self, text: str) -> None:
+        """Tell what cannot be done with a file."""
+        self.failed += 1
+        if self.failed <= MOST_FAILURES:
+            self.tell(text, ERROR)
+
+    def tell(self, text: str, level: int = SUCCESS) -> None:
+        """Tell the user something, on this page or on the next."""
+        self.messages.append([level, text])
+
+    def write(self) -> None:
+        """Write the row as it is at this moment. Raises what the database raises."""
+        names = ("done", "failed", "parts", "parts_done", "messages", "started_at", "ended_at")
+        values = {name: getattr(self, name) for name in names}
+        Work.objects.filter(pk=self.pk).update(seen_at=Now(), **values)
