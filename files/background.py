@@ -35,10 +35,7 @@ T = TypeVar("T")
 
 
 class GoesOnError(Exception):
-    """The work takes longer than a request should; `work` has a row by now."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    """The work takes longer than a request should, and has a row by now."""
 
 
 def do(work: Work, change: Callable[[Work], T]) -> T:
@@ -58,7 +55,7 @@ def do(work: Work, change: Callable[[Work], T]) -> T:
     keeper = threading.Thread(target=copy_context().run, args=(_keep, work, future))
     _keepers.add(keeper)
     keeper.start()
-    raise GoesOnError(work)
+    raise GoesOnError
 
 
 def let_end(seconds: float) -> None:
@@ -120,7 +117,8 @@ def _write(work: Work) -> bool:
     """Return whether the row could be written, by a connection for the moment."""
     try:
         work.write()
-        Work.objects.old().delete()
+        if work.ended_at:
+            Work.objects.old().delete()
     except Error as error:
         logger.warning("How far “%s” is cannot be written: %s", work, error)
         return False

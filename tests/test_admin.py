@@ -586,7 +586,7 @@ def test_a_deletion_that_s3_refuses_leaves_the_others(
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
     chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}
     response = admin_client.post(f"{LIST}?state=trash", chosen | {"post": "yes"}, follow=True)
-    assert messages(response) == ["“a”: S3 refuses a.", "S3 refuses b."]
+    assert messages(response) == ["“a”: S3 refuses a.", "“b”: S3 refuses b.", "Deleted 1 file."]
     assert [str(file) for file in File.objects.all()] == ["a", "b"]
     assert LogEntry.objects.get().object_repr == "c"
 

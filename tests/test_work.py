@@ -25,6 +25,7 @@ from files.models import File, Operation, Work
 from files.storage import S3UnavailableError, be_in_background, copying
 from files.storage.circuit import circuit_of
 from project import aws
+from tests import test_uploads as uploads
 from tests.operations import objects
 from tests.servers import lines
 from tests.tcp_proxy import TCPProxy
@@ -217,6 +218,36 @@ def test_a_content_is_restored_by_long_work(site, make_file):
     site.s3.mode = "pass"
     assert site.ends(page) == ("ended", ["“a”: Restored from the trash."])
     assert sorted(file.read_text() for file in File.objects.live()) == ["new", "old"]
+
+
+@pytest.mark.needs("checksums")
+def test_a_large_upload_is_finished_by_long_work(site, admin_client, make_file):
+    file = make_file("big.bin", b"old")
+    plan = uploads.begin(admin_client, replace=True).json()
+    asked = {"ticket": plan["ticket"], "digests": uploads.send(admin_client, plan)}
+    site.s3.mode = "hang"
+    answer = finish(site, asked)
+    page = answer.json()["work"]
+    assert (answer.status, page) == (202, only_page())
+    site.s3.mode = "pass"
+    assert site.ends(page) == ("ended", ["Uploaded big.bin."])
+    answer = finish(site, asked)
+    assert (answer.status, answer.json()) == (
+        200,
+        {"key": "big.bin", "url": f"{LIST}{file.pk}/change/"},
+    )
+    assert File.objects.live().get().open().read() == uploads.DATA
+    assert history() == ["Replaced the content; the former one is in the trash."]
+
+
+def finish(site, asked):
+    return urllib3.request(
+        "POST",
+        f"{site.url}{uploads.UPLOAD}finish/",
+        headers=site.headers() | {"X-CSRFToken": TOKEN},
+        json=asked,
+        timeout=PATIENCE,
+    )
 
 
 def select(site, action, query="", **fields):

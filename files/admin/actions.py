@@ -124,7 +124,8 @@ def _each(
             work.tell(_untried(work.total - work.done), WARNING)
 
     url = request.get_full_path()
-    model_admin.do_work(request, str(title), change_each, url=url, total=len(files))
+    work = model_admin.do_work(request, str(title), change_each, url=url, total=len(files))
+    model_admin.show_work(request, work)
 
 
 def _move(file: File, folder: str) -> None:

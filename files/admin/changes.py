@@ -165,7 +165,8 @@ class FileChanges(WorkPages):
             work.tell(self._note_change(request, file, text))
 
         url = self._url_after(request, file)
-        self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
+        work = self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
+        self.show_work(request, work)
 
     def _note_change(self, request: HttpRequest, file: File, text: str) -> str:
         """Note it in the file's history; return what to show of it."""

@@ -1,5 +1,6 @@
 """Uploads on the list of files: their addresses, their log, and what the script needs to know."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest
@@ -7,8 +8,10 @@ from django.urls import path, reverse
 from django.utils.translation import gettext
 
 from files import uploads
-from files.admin.changes import REPLACED, FileChanges, file_url
-from files.keys import visible
+from files.admin.changes import REPLACED, FileChanges, file_url, list_url
+from files.admin.works import AnsweredError
+from files.keys import folder_of, visible
+from files.models import Work
 
 STEPS = ["whole", "begin", "sign", "finish", "abort"]
 
@@ -20,7 +23,22 @@ def urls(model_admin: FileChanges) -> list[Any]:
         _log(model_admin, request, stored)
         return {"key": visible(str(stored.file)), "url": file_url(stored.file)}
 
-    views = uploads.json_views(describe)
+    def finish(
+        request: HttpRequest, key: str, step: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        def work_on(work: Work) -> None:
+            answer.update(step())
+            work.tell(gettext("Uploaded %s.") % visible(key))
+
+        answer: dict[str, Any] = {}
+        title, url = gettext("Upload: %s") % visible(key), list_url(folder_of(key))
+        try:
+            model_admin.do_work(request, title, work_on, url=url)
+        except AnsweredError as answered:
+            return {"work": answered.response.headers["Location"]}
+        return answer
+
+    views = uploads.json_views(describe, finish)
     return [
         path(
             f"upload/{name}/",

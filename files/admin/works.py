@@ -39,8 +39,8 @@ class WorkPages(FilePermissions):
         *,
         url: str,
         total: int = 1,
-    ) -> None:
-        """Do it, and show on the next page what it tells.
+    ) -> Work:
+        """Do it, and return what it tells.
 
         Raises what the change raises, and AnsweredError where it takes long: then the page of the
         work shows all of it, and leads to `url`.
@@ -49,9 +49,13 @@ class WorkPages(FilePermissions):
         work = Work(user_id=user.pk, title=title, url=url, total=total)
         try:
             background.do(work, change)
-        except background.GoesOnError as error:
-            page = HttpResponseRedirect(reverse("admin:files_file_work", args=[error.work.pk]))
+        except background.GoesOnError:
+            page = HttpResponseRedirect(reverse("admin:files_file_work", args=[work.pk]))
             raise AnsweredError(page) from None
+        return work
+
+    def show_work(self, request: HttpRequest, work: Work) -> None:
+        """Show on the next page what the work tells."""
         for level, text in work.messages:
             self.message_user(request, text, level)
 

@@ -22,33 +22,49 @@ logger = logging.getLogger(__name__)
 _STATUS = {"too_large": 413, "too_many": 429}
 
 View = Callable[[HttpRequest], JsonResponse]
+Step = Callable[[], dict[str, Any]]
 
 
-def json_views(describe: Callable[[HttpRequest, Stored], dict[str, Any]]) -> dict[str, View]:
+def _at_once(request: HttpRequest, key: str, step: Step) -> dict[str, Any]:
+    return step()
+
+
+def json_views(
+    describe: Callable[[HttpRequest, Stored], dict[str, Any]],
+    finish: Callable[[HttpRequest, str, Step], dict[str, Any]] = _at_once,
+) -> dict[str, View]:
     """Return the view of each step, which answers in JSON.
 
     `describe` is called for each file that has been sent, and returns what to answer of it.
+    `finish` takes the last step of an upload to the key, which may take long: then it returns the
+    address of the `work`, after which that step is asked for again.
     """
-    table: dict[str, tuple[Any, Any, Any]] = {
+    table: dict[str, tuple[Any, ...]] = {
         "whole": (_form_fields, Whole, steps.whole),
         "begin": (_json_fields, Begin, steps.begin),
         "sign": (_json_fields, Sign, steps.sign),
-        "finish": (_json_fields, Finish, steps.finish),
+        "finish": (_json_fields, Finish, steps.finish, finish),
         "abort": (_form_fields, Ticket, steps.abort),
     }
-    views = {name: _view(*row, describe) for name, row in table.items()}
+    views = {name: _view(describe, *row) for name, row in table.items()}
     return views | {"whole": takes_upload("add")(views["whole"])}
 
 
-def _view(read: Any, kind: Any, step: Any, describe: Any) -> View:
+def _view(describe: Any, read: Any, kind: Any, step: Any, do: Any = _at_once) -> View:
     @require_POST
     def view(request: HttpRequest) -> JsonResponse:
         try:
             asked = kind.parse(read(request))
         except ValidationError as error:
             return _refuse(request.user, error)
-        try:
+
+        def answer() -> dict[str, Any]:
             done = step(request.user, asked)
+            found: dict[str, Any] = describe(request, done) if isinstance(done, Stored) else done
+            return found
+
+        try:
+            found = do(request, asked.key, answer)
         except ValidationError as error:
             return _refuse(request.user, error)
         except FileExistsError as error:
@@ -56,7 +72,7 @@ def _view(read: Any, kind: Any, step: Any, describe: Any) -> View:
         except OSError as error:
             logger.error("Upload of %r: %s", asked.key, error)
             return _refusal(502, reason(error))
-        return JsonResponse(describe(request, done) if isinstance(done, Stored) else done)
+        return JsonResponse(found, status=202 if "work" in found else 200)
 
     return cast("View", view)
 

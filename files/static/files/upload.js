@@ -157,7 +157,13 @@ class Upload {
         this.ticket = plan.ticket;
         const digests = await this.parts(plan, signal);
         const finished = { ticket: plan.ticket, digests };
-        return withRetries(signal, () => this.panel.post(addresses.finish, finished, signal));
+        const finish = () => this.panel.post(addresses.finish, finished, signal);
+        let stored = await withRetries(signal, finish);
+        while (stored.work) {
+            await withRetries(signal, () => this.panel.ended(stored.work, signal));
+            stored = await withRetries(signal, finish);
+        }
+        return stored;
     }
 
     // Send the parts, some at a time; return their checksums in order.
@@ -340,6 +346,15 @@ class Panel {
         return this.answer(send("POST", url, this.form(fields), {}, signal, onProgress));
     }
 
+    // Wait for long work, whose page has this header until it has ended.
+    async ended(url, signal) {
+        let seconds = "2";
+        while (seconds) {
+            await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+            seconds = (await fetch(url, { signal })).headers.get("Refresh");
+        }
+    }
+
     form(fields) {
         const form = new FormData();
         form.set("csrfmiddlewaretoken", this.token);
@@ -360,7 +375,7 @@ class Panel {
                 status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
             throw new RefusedError({ message }, status);
         }
-        if (status !== 200) {
+        if (status !== 200 && status !== 202) {
             throw new RefusedError(answer, status);
         }
         return answer;
