@@ -116,9 +116,9 @@ def _keep(work: Work, future: "Future[Any]") -> None:
 def _write(work: Work) -> bool:
     """Return whether the row could be written, by a connection for the moment."""
     try:
-        work.write()
         if work.ended_at:
             Work.objects.old().delete()
+        work.write()
     except Error as error:
         logger.warning("How far “%s” is cannot be written: %s", work, error)
         return False
