@@ -71,7 +71,7 @@ class Work(models.Model):
     @property
     def percent(self) -> int:
         """How much of the large object has been copied."""
-        return 100 * self.parts_done // self.parts
+        return 100 * self.parts_done // max(self.parts, 1)
 
     def note_copied(self, done: int, parts: int) -> None:
         """Note how many parts of a large object have been copied."""
