@@ -1,12 +1,10 @@
-"""The settings, and the only reader of the environment's `APP_` variables.
+"""The settings, from the environment's `APP_` variables.
 
 With none of them set, the settings load, and what needs neither database nor bucket works.
 With some of them missing, or a secret that cannot be had, the start ends with one sentence.
 """
 
 import logging
-import os
-import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +15,10 @@ from django.core.checks.security import base as security
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.log import DEFAULT_LOGGING
 
+from project import env
 from project.hidden import Hidden
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-# The environment
 
 NOTHING_TO_WORK_ON = (
     "There is no database and no bucket to work on: set APP_BUCKET_NAME, APP_DB_SECRET,"
@@ -32,60 +28,12 @@ NOTHING_TO_WORK_ON = (
 
 NOTHING_TO_SIGN = "nothing is configured, so nothing is signed with this key"
 
-_env = {
-    name: value for name, value in os.environ.items() if name.startswith("APP_") and value != ""
-}
-
-
-def _flag(name: str) -> bool:
-    value = _env.get(name, "false").lower()
-    if value not in {"true", "false", "1", "0", "yes", "no"}:
-        raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
-    return value in {"true", "1", "yes"}
-
-
-def _number(name: str, default: str) -> int:
-    value = _env.get(name, default)
-    if not value.isascii() or not value.isdigit():
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
-    return int(value)
-
-
-_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-
-
-def _bytes(name: str, default: str) -> int:
-    value = _env.get(name, default)
-    found = re.fullmatch(r"([0-9]+) ?([KMGT]iB|)", value)
-    if not found:
-        raise ImproperlyConfigured(f"{name} must be a number of bytes or as 16MiB, not {value!r}.")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _list(name: str) -> list[str]:
-    return [part for part in _env.get(name, "").replace(",", " ").split() if part]
-
-
-def _require(missing: list[str]) -> None:
-    if missing:
-        raise ImproperlyConfigured(
-            f"Set {', '.join(missing)} in the environment: README.md says what for."
-        )
-
-
-def _choice(name: str, *choices: str) -> str:
-    value = _env.get(name, choices[0])
-    if value not in choices:
-        others = f"{', '.join(choices[:-1])} or {choices[-1]}"
-        raise ImproperlyConfigured(f"{name} must be {others}, not {value!r}.")
-    return value
-
 
 def _secret() -> dict[str, Any]:
     from project import secretsmanager
 
     try:
-        return secretsmanager.fetch(_env["APP_DB_SECRET"])
+        return secretsmanager.fetch(env.text("APP_DB_SECRET"))
     except secretsmanager.SecretError as error:
         raise ImproperlyConfigured(str(error)) from None
 
@@ -94,9 +42,9 @@ def _tls(host: str) -> dict[str, str]:
     """Return what psycopg takes: TLS where the database is not on this machine."""
     is_near = host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
     modes = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-    found = {"sslmode": _choice("APP_DB_SSLMODE", "prefer" if is_near else "require", *modes)}
-    if "APP_DB_SSLROOTCERT" in _env:
-        found["sslrootcert"] = _env["APP_DB_SSLROOTCERT"]
+    found = {"sslmode": env.choice("APP_DB_SSLMODE", "prefer" if is_near else "require", *modes)}
+    if authorities := env.text("APP_DB_SSLROOTCERT"):
+        found["sslrootcert"] = authorities
     return found
 
 
@@ -109,11 +57,11 @@ def _database() -> dict[str, Any]:
     """
     secret: dict[str, Any] = {} if IAM else _secret()
     found = {
-        "APP_DB_NAME": _env.get("APP_DB_NAME") or secret.get("dbname"),
-        "APP_DB_USER": secret.get("username") or _env.get("APP_DB_USER"),
-        "APP_DB_HOST": _env.get("APP_DB_HOST") or secret.get("host"),
+        "APP_DB_NAME": env.text("APP_DB_NAME") or secret.get("dbname"),
+        "APP_DB_USER": secret.get("username") or env.text("APP_DB_USER"),
+        "APP_DB_HOST": env.text("APP_DB_HOST") or secret.get("host"),
     }
-    _require([name for name, value in found.items() if not value])
+    env.require(found)
     tls = _tls(str(found["APP_DB_HOST"]))
     if IAM and tls["sslmode"] in {"disable", "allow", "prefer"}:
         raise ImproperlyConfigured("APP_DB_AUTH=iam needs TLS: set APP_DB_SSLMODE=verify-full.")
@@ -123,19 +71,20 @@ def _database() -> dict[str, Any]:
         "USER": found["APP_DB_USER"],
         "PASSWORD": Hidden(secret.get("password", "")),
         "HOST": found["APP_DB_HOST"],
-        "PORT": _number("APP_DB_PORT", str(secret.get("port") or 5432)),
+        "PORT": env.number("APP_DB_PORT", secret.get("port") or 5432),
         "CONN_MAX_AGE": 600,
         "OPTIONS": {
             "connect_timeout": 5,
+            "keepalives_idle": 60,  # seconds: an operation's lock may wait for a long copy
             **tls,
-            **({"iam": True} if IAM else {"secret": _env["APP_DB_SECRET"]}),
+            **({"iam": True} if IAM else {"secret": env.text("APP_DB_SECRET")}),
         },
     }
 
 
 def _secret_key() -> Hidden:
     """Return the key; outside of debug it is one that passes Django's check W009."""
-    key = _env.get("APP_SECRET_KEY", NOTHING_TO_SIGN)
+    key = env.text("APP_SECRET_KEY", NOTHING_TO_SIGN)
     is_weak = (
         len(key) < security.SECRET_KEY_MIN_LENGTH
         or len(set(key)) < security.SECRET_KEY_MIN_UNIQUE_CHARACTERS
@@ -153,13 +102,13 @@ def _secret_key() -> Hidden:
 # for whoever owns the domain to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-CONFIGURED = any(name.startswith(("APP_DB_", "APP_BUCKET_")) for name in _env)
+CONFIGURED = env.has_any("APP_DB_", "APP_BUCKET_")
 if CONFIGURED:
-    IAM = _choice("APP_DB_AUTH", "password", "iam") == "iam"
+    IAM = env.choice("APP_DB_AUTH", "password", "iam") == "iam"
     _needed = ["APP_BUCKET_NAME", "APP_SECRET_KEY"] + ([] if IAM else ["APP_DB_SECRET"])
-    if "APP_DB_SECRET" not in _env:
+    if not env.text("APP_DB_SECRET"):
         _needed += ["APP_DB_HOST", "APP_DB_NAME", "APP_DB_USER"]
-    _require(sorted(name for name in _needed if name not in _env))
+    env.require({name: env.text(name) for name in _needed})
     DATABASES = {"default": _database()}
 else:
     DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
@@ -167,21 +116,21 @@ else:
 
 # What serves the web
 
-BIND = _env.get("APP_BIND", "0.0.0.0:8000")
-WORKERS = _number("APP_WORKERS", "0")  # processes, 0 for one for each CPU
-GRACE = _number("APP_GRACE", "30")  # seconds that a response may last once the server is to end
-THREADS = _number("APP_THREADS", "16")  # of a process that serves the web, each with one request
-DATABASE_POOL = _number("APP_DB_POOL", "0")  # connections of a process that serves the web
+BIND = env.text("APP_BIND", "0.0.0.0:8000")
+WORKERS = env.number("APP_WORKERS", 0)  # processes, 0 for one for each CPU
+GRACE = env.number("APP_GRACE", 30)  # seconds that a response may last once the server is to end
+THREADS = env.number("APP_THREADS", 16)  # of a process that serves the web, each with one request
+DATABASE_POOL = env.number("APP_DB_POOL", 0)  # connections of a process that serves the web
 
-DEBUG = _flag("APP_DEBUG")
+DEBUG = env.flag("APP_DEBUG")
 SECRET_KEY = _secret_key()
-SECRET_KEY_FALLBACKS = [Hidden(key) for key in _list("APP_SECRET_KEY_FALLBACKS")]
-ALLOWED_HOSTS = _list("APP_ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS = _list("APP_CSRF_TRUSTED_ORIGINS")
-TRUSTED_PROXIES = _number("APP_TRUSTED_PROXIES", "0")  # our own that stand before this process
+SECRET_KEY_FALLBACKS = [Hidden(key) for key in env.words("APP_SECRET_KEY_FALLBACKS")]
+ALLOWED_HOSTS = env.words("APP_ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.words("APP_CSRF_TRUSTED_ORIGINS")
+TRUSTED_PROXIES = env.number("APP_TRUSTED_PROXIES", 0)  # our own that stand before this process
 
-METRICS = _flag("APP_METRICS")
-METRICS_TOKEN = Hidden(_env.get("APP_METRICS_TOKEN", ""))
+METRICS = env.flag("APP_METRICS")
+METRICS_TOKEN = Hidden(env.text("APP_METRICS_TOKEN"))
 if METRICS and len(METRICS_TOKEN) < 16:
     raise ImproperlyConfigured(
         "APP_METRICS needs APP_METRICS_TOKEN, 16 characters or more that nobody can guess, such as"
@@ -194,17 +143,17 @@ STORAGES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "files.storage.ObjectStorage",
         "OPTIONS": {
-            "bucket_name": _env.get("APP_BUCKET_NAME", ""),
-            "location": _env.get("APP_BUCKET_LOCATION", ""),
+            "bucket_name": env.text("APP_BUCKET_NAME"),
+            "location": env.text("APP_BUCKET_LOCATION"),
         },
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
-MAX_UPLOAD = _bytes("APP_MAX_UPLOAD", "16MiB")  # what goes through the application
-MAX_OBJECT = _bytes("APP_MAX_OBJECT", "48TiB")  # what goes to S3 in parts, which takes no more
+MAX_UPLOAD = env.size("APP_MAX_UPLOAD", "16MiB")  # what goes through the application
+MAX_OBJECT = env.size("APP_MAX_OBJECT", "48TiB")  # what goes to S3 in parts, which takes no more
 
-DELIVERY = _choice("APP_DELIVERY", "stream", "redirect", "accel")
+DELIVERY = env.choice("APP_DELIVERY", "stream", "redirect", "accel")
 
 # Django
 
@@ -259,8 +208,6 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "admin:index"
 CSRF_FAILURE_VIEW = "project.errors.csrf_failure"
 
-TRUSTED_PROXIES = _number("APP_TRUSTED_PROXIES", "0")
-
 # Ten failures of a user at an address, or a hundred of all at it, end its logins for half an hour.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -295,10 +242,9 @@ PASSWORD_HASHERS = [
 
 # What comes by TLS, where it is ended in front of this process
 
-SECURE_HSTS_SECONDS = _number("APP_HSTS_SECONDS", "0")
-SECURE_SSL_REDIRECT = _flag("APP_SSL_REDIRECT")
-if "APP_PROXY_SSL_HEADER" in _env:
-    _header = _env["APP_PROXY_SSL_HEADER"].upper().replace("-", "_")
+SECURE_HSTS_SECONDS = env.number("APP_HSTS_SECONDS", 0)
+SECURE_SSL_REDIRECT = env.flag("APP_SSL_REDIRECT")
+if _header := env.text("APP_PROXY_SSL_HEADER").upper().replace("-", "_"):
     SECURE_PROXY_SSL_HEADER = (f"HTTP_{_header}", "https")
 
 SESSION_ENGINE = "project.sessions"
@@ -331,7 +277,7 @@ if METRICS:
     MIDDLEWARE.insert(2, "project.metrics.MetricsMiddleware")
 
 STATIC_URL = "/static/"
-STATIC_ROOT = _env.get("APP_STATIC_ROOT", BASE_DIR / "static")
+STATIC_ROOT = env.text("APP_STATIC_ROOT", str(BASE_DIR / "static"))
 if not DEBUG:  # with it, runserver serves the static files from where they are
     STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
     MIDDLEWARE.insert(
@@ -350,10 +296,10 @@ _style = "line" if DEBUG or sys.stderr.isatty() else "json"
 _audit: dict[str, Any] = {"()": "project.logs.AuditStream", "stream": "ext://sys.stderr"}
 if DEBUG:
     _audit = {"class": "logging.NullHandler"}
-if "APP_AUDIT_FILE" in _env:
+if _path := env.text("APP_AUDIT_FILE"):
     _audit = {
         "()": "project.logs.AuditFile",
-        "filename": _env["APP_AUDIT_FILE"],
+        "filename": _path,
         "encoding": "utf-8",
         "delay": True,
     }

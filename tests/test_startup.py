@@ -106,7 +106,7 @@ def test_all_missing_variables_are_named_at_once():
 
 def test_what_neither_environment_nor_secret_has_is_named():
     line = fails(["check"], {"APP_DB_HOST": None, "APP_DB_USER": ""})
-    assert "Set APP_DB_USER, APP_DB_HOST in the environment" in line
+    assert "Set APP_DB_HOST, APP_DB_USER in the environment" in line
 
 
 @pytest.mark.parametrize(
