@@ -216,6 +216,34 @@ def connect(user, password, **options):
         return own.info.user
 
 
+@pytest.fixture
+def one_connection(role):
+    """Let the role have one connection only, and take it; `close` gives it back."""
+    execute(f'ALTER ROLE "{role.name}" CONNECTION LIMIT 1')
+    params = connection.get_connection_params() | {"cursor_factory": None}
+    del params["credentials"]
+    with Connection.connect(**params | {"user": role.name, "password": "first"}) as taken:
+        yield taken
+
+
+def test_a_web_request_waits_for_a_connection_when_all_are_taken(role, secret, one_connection):
+    threading.Timer(0.5, one_connection.close).start()
+    assert secret.connect(partial(connect, patience=8)) == role.name
+
+
+def test_no_request_waits_long_for_a_connection_and_none_asks_for_the_secret(
+    role, asked, secret, one_connection
+):
+    start = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+        secret.connect(partial(connect, patience=8))
+    assert 2 < time.monotonic() - start < 4
+    with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+        secret.connect(connect)
+    assert time.monotonic() - start < 4
+    assert asked == []
+
+
 def test_fifty_threads_that_are_refused_at_once_ask_once(role, asked, secret):
     role.set_in_secret("next")
     role.set_in_database("next")

@@ -1,12 +1,13 @@
 """Connections to PostgreSQL, with a user and password that may change, and a limit of silence."""
 
+import re
 import select
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from time import monotonic
-from typing import Any, Self
+from time import monotonic, sleep
+from typing import Any, Self, TypeVar
 
 import psycopg
 
@@ -15,6 +16,14 @@ from project.postgresql.credentials import Credentials, RefusedError
 from project.signals import database_connected
 
 PROBE_TIMEOUT = 2  # seconds, the least that libpq takes
+FULL_WAIT = 2  # seconds that a web request waits for a server that has no connection left
+FULL_PAUSE = 0.1  # seconds until it asks again
+
+# A connection that is not made has no SQLSTATE: a server that says so in another language is not
+# waited for.
+_FULL = re.compile("too many (clients|connections)|connection slots are reserved")
+
+T = TypeVar("T")
 
 # Those of the addresses that the connect of this thread has tried.
 _errors: ContextVar[list[psycopg.Error]] = ContextVar("errors")
@@ -50,6 +59,10 @@ class SilenceError(psycopg.OperationalError):
     """A server that has not answered for long."""
 
 
+class FullError(psycopg.OperationalError):
+    """A server that has no connection left, for this user or for any."""
+
+
 class Connection(psycopg.Connection[Any]):
     """A connection that `credentials` make, and that gives a silent server up after `patience`.
 
@@ -74,7 +87,7 @@ class Connection(psycopg.Connection[Any]):
 
         def connect_as(**login: str) -> Any:
             with _waiting():  # not while a secret is asked for
-                return connect(**login)
+                return _connect_once_free(partial(connect, **login), FULL_WAIT if patience else 0)
 
         if credentials is None:
             connection: Self = connect_as()
@@ -101,7 +114,9 @@ class Connection(psycopg.Connection[Any]):
             database_connected.send(sender=None, outcome="done")
             return connection
         database_connected.send(sender=None, outcome="failed")
-        if any(error.pgconn and error.pgconn.used_password for error in errors):
+        if _FULL.search(str(found)):
+            found = FullError(str(found))
+        elif any(error.pgconn and error.pgconn.used_password for error in errors):
             found = RefusedError(str(found))
         raise found
 
@@ -145,12 +160,24 @@ class Connection(psycopg.Connection[Any]):
         return bool(poll.poll(0))
 
 
+def _connect_once_free(connect: Callable[[], T], seconds: float) -> T:
+    """Return what it returns, which it may have to be asked for again. Raises what it raises."""
+    end = monotonic() + seconds
+    while True:
+        try:
+            return connect()
+        except FullError:
+            if monotonic() > end:
+                raise
+        sleep(FULL_PAUSE)
+
+
 def _answers(connect: Callable[..., Connection], credentials: Credentials | None) -> bool:
     """Return whether a new connection gets as far as the password."""
     login = credentials.login()._asdict() if credentials else {}
     try:
         connect(connect_timeout=PROBE_TIMEOUT, **login).close()
-    except RefusedError:
+    except (FullError, RefusedError):
         return True
     except psycopg.OperationalError:
         return False

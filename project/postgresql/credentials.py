@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class RefusedError(psycopg.OperationalError):
     """A server was reached and asked for a password, and lets nobody in by it.
 
-    Or for another reason, such as too many connections: one that fails has no SQLSTATE.
+    Or for another reason: a connection that is not made has no SQLSTATE.
     """
 
 
@@ -163,10 +163,14 @@ class Token:
         return connect(*self.login())
 
 
-@cache
 def secret(secret_id: str, user: str, password: str) -> Secret:
     """Return the process's one Secret for what the settings say."""
-    return Secret(secret_id, user, password)
+    with _one:  # a cache alone lets two threads that come first make two
+        return _secret(secret_id, user, password)
+
+
+_one = threading.Lock()
+_secret = cache(Secret)
 
 
 @cache
