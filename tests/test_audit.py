@@ -144,7 +144,8 @@ def test_a_preview_is_told(make_file, admin_client, audit):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_are_told_by_file_and_key(audit):
+def test_changes_are_told_by_file_and_key(audit, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["manage.py"])
     file = File.objects.create(object_key=ContentFile(b"text", name="a"))
     file.rename("b")
     file.replace(ContentFile(b"other"))
@@ -213,13 +214,15 @@ def test_a_deletion_that_s3_refuses_is_told_as_failed(make_file, audit, monkeypa
 def test_logins_and_logouts_are_told(client, audit, db):
     user = User.objects.create_user("somebody", password="s3cret", is_staff=True)
     page = "/login/"
+    client.post(page, {"username": "s3cret", "password": "typed in the wrong field"})
     client.post(page, {"username": "somebody", "password": "wrong"})
     client.post(page, {"username": "somebody", "password": "s3cret"})
     client.post("/admin/logout/")
     named, client_address = {"id": user.pk, "name": "somebody"}, {"client": "127.0.0.1"}
-    unknown = {"id": None, "name": "somebody"}
+    unknown = {"id": None, "name": None}
     assert audit() == [
         {"action": "login", "outcome": "failed", "user": unknown} | client_address,
+        {"action": "login", "outcome": "failed", "user": named} | client_address,
         {"action": "login", "outcome": "done", "user": named} | client_address,
         {"action": "logout", "outcome": "done", "user": named} | client_address,
     ]

@@ -11,7 +11,6 @@ from django.db.models.signals import m2m_changed, post_save, pre_save
 from files.audit.lines import record
 
 FLAGS = ("is_active", "is_staff", "is_superuser")
-LONGEST_NAME = 150  # characters, as many as a user's name may have
 VERBS = {"post_add": "added", "post_remove": "removed", "post_clear": "removed"}
 
 
@@ -32,8 +31,11 @@ def _logged_in(sender: Any, user: Any, **about: Any) -> None:
 
 
 def _login_failed(sender: Any, credentials: dict[str, Any], **about: Any) -> None:
-    name = str(credentials.get(get_user_model().USERNAME_FIELD, ""))[:LONGEST_NAME]
-    record("login", "failed", user={"id": None, "name": name})
+    """Record whose account was tried: another name may be a password, typed in its place."""
+    model = get_user_model()
+    name = credentials.get(model.USERNAME_FIELD)
+    user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()
+    record("login", "failed", user=_named(user) if user else {"id": None, "name": None})
 
 
 def _logged_out(sender: Any, user: Any, **about: Any) -> None:
