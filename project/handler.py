@@ -3,7 +3,12 @@
 import asyncio
 import io
 import logging
+import os
+import sys
 import tempfile
+import threading
+import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -27,6 +32,7 @@ from files import background, bodies, health
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
 SEND_TIMEOUT = 300  # seconds for a piece of a body, which has 1 MiB at most
+LATE = 5  # seconds in which the event loop should have turned
 LINGER = 5  # seconds for which a client that was refused may still send
 
 logger = logging.getLogger(__name__)
@@ -82,6 +88,8 @@ class Handler(ASGIHandler):
     async def _live(self, receive: Any, send: Any) -> None:
         """Let long work end when the server is to end; it has waited for requests before."""
         await receive()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_watch, args=(loop,), daemon=True).start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(background.let_end, settings.GRACE)
@@ -199,3 +207,17 @@ async def _send_in_time(send: Any, message: Any) -> None:
 
 def _nothing(request: Any) -> Any:
     raise AssertionError("only what these do before the view is called")
+
+
+def _watch(loop: asyncio.AbstractEventLoop) -> None:
+    """End a process whose event loop hangs, so that its server replaces it."""
+    while not loop.is_closed():
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        # Twice, as the first may have ended while the whole machine stood still.
+        if not turned.wait(LATE) and not turned.wait(LATE):
+            frame = sys._current_frames()[threading.main_thread().ident or 0]
+            stack = "".join(traceback.format_stack(frame))
+            logger.critical("The event loop hangs, so this process ends:\n%s", stack)
+            os._exit(1)
+        time.sleep(LATE)

@@ -5,6 +5,7 @@ import http.client
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -153,6 +154,40 @@ def test_a_process_that_is_killed_is_replaced(start):
         os.kill(pid, signal.SIGKILL)
     until(lambda: server.workers() and not server.workers() & before)
     until(server.answers)
+
+
+HANGS = """
+import asyncio, time
+from project.asgi import application
+from project import handler
+
+handler.LATE = 0.2
+
+async def main():
+    started = asyncio.Event()
+    async def send(message):
+        started.set()
+    begin = asyncio.Event()
+    begin.set()
+    async def receive():
+        await begin.wait()
+        begin.clear()
+    live = asyncio.create_task(application({"type": "lifespan"}, receive, send))
+    await started.wait()
+    await asyncio.sleep(2)
+    print("it turns", flush=True)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_whose_event_loop_hangs_ends_and_says_where():
+    command = [sys.executable, "-c", HANGS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (1, b"it turns\n"), done.stderr
+    assert b"The event loop hangs, so this process ends" in done.stderr
+    assert b"in main" in done.stderr
 
 
 def test_sigterm_counts_during_a_reload(start, download):
