@@ -19,25 +19,28 @@ IMAGES = {
 }
 
 
-def succeeds(*command):
+def failure(*command):
+    """Return why the command fails; nothing where it succeeds."""
     try:
-        run = subprocess.run(command, capture_output=True, timeout=120, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return run.returncode == 0
+        subprocess.run(command, capture_output=True, timeout=120, check=True, text=True)
+    except subprocess.CalledProcessError as error:
+        return f"{error}: {error.stderr}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return ""
 
 
 def compose():
     """Return the command of Docker's compose; skip the test where something is missing."""
-    if not succeeds("docker", "info"):
-        pytest.skip("Docker does not answer")
+    if reason := failure("docker", "info"):
+        pytest.skip(f"Docker does not answer: {reason}")
     kinds = (["docker", "compose"], ["docker-compose"])
-    found = next((kind for kind in kinds if succeeds(*kind, "version")), None)
+    found = next((kind for kind in kinds if not failure(*kind, "version")), None)
     if found is None:
         pytest.skip("docker compose is not installed (Debian: docker-compose)")
     for name, default in IMAGES.items():
         image = os.environ.get(name, default)
-        if not succeeds("docker", "image", "inspect", image) and not succeeds(
+        if failure("docker", "image", "inspect", image) and failure(
             "docker", "pull", "--quiet", image
         ):
             pytest.skip(f"there is no image {image}: {name} names another one")
