@@ -45,7 +45,8 @@ def test_a_context_of_docker_is_heeded(monkeypatch, tmp_path):
     )
     (tmp_path / "config.json").write_text('{"currentContext": "away"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_HOST", "")  # since testcontainers sets it, so that it is undone
+    monkeypatch.delenv("DOCKER_HOST")
     assert containers.obstacle() == f"Docker does not answer at {host}"
 
 
