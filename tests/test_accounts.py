@@ -149,7 +149,7 @@ def test_a_reader_changes_nothing(reader, make_file):
     file = make_file("a.txt")
     own = {path.replace("/1/", f"/{file.pk}/") for path in ADMIN if path.startswith(LIST)}
     page = f"{LIST}{file.pk}/"
-    reading = {LIST, page, f"{page}change/", f"{page}history/"}
+    reading = {LIST, page, f"{page}change/", f"{page}history/", f"{LIST}work/{file.pk}/"}
     refused = {
         path: reader.post(path).status_code for path in own - reading if "upload" not in path
     }
