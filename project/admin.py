@@ -4,9 +4,10 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.auth import authenticate
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy
@@ -60,6 +61,17 @@ class Site(AdminSite):
         if super().has_permission(request):
             return super().index(request, extra_context)
         return redirect("admin:files_file_changelist")
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Take the old password as a login, so that those who guess it are locked out as there."""
+        if request.method == "POST":
+            password = request.POST.get("old_password")
+            authenticate(request, username=request.user.get_username(), password=password)
+            if getattr(request, "axes_locked_out", False):
+                return HttpResponse(status=429)  # which the middleware of axes replaces
+        return super().password_change(request, extra_context)
 
     def _lack(self, request: HttpRequest) -> str:
         if access.may_read_any(request.user):

@@ -15,6 +15,7 @@ from tests.test_views import BROWSER
 pytestmark = pytest.mark.django_db
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
+NEW = "n0body-guesses"
 LOCKED = b"Too many logins have failed: try again in 30 minutes, or ask an administrator."
 
 
@@ -41,6 +42,21 @@ def test_ten_failures_lock_a_user_out_at_that_address(log_in, path):
     answer = log_in("somebody", "s3cret", HERE, path)
     assert (answer.status_code, answer.content) == (429, LOCKED)
     assert 1790 < int(answer.headers["Retry-After"]) <= 1800
+
+
+def test_ten_guesses_of_the_old_password_lock_a_user_out_at_that_address(log_in):
+    def change(old, address=HERE):
+        client = Client(REMOTE_ADDR=address)
+        client.force_login(User.objects.get(username="somebody"))
+        fields = {"old_password": old, "new_password1": NEW, "new_password2": NEW}
+        return client.post("/password_change/", fields)
+
+    assert [change("wrong").status_code for _ in range(10)] == [200] * 9 + [429]
+    answer = change("s3cret")
+    assert (answer.status_code, answer.content) == (429, LOCKED)
+    assert log_in("somebody", NEW, THERE).status_code == 200  # it has not been changed
+    assert change("s3cret", THERE).status_code == 302
+    assert log_in("somebody", NEW, THERE).status_code == 302
 
 
 def test_others_log_in_while_one_is_guessed(log_in):
