@@ -3,31 +3,27 @@
 A page that needs no S3 is asked for ten times a second while something else is slow.
 """
 
-import json
-import signal
 import socket
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3
 
-from benchmarks.measure import ROOT, process, table
-from project.sandbox import services
-from tests.nginx import configure
-from tests.tcp_proxy import TCPProxy
+from benchmarks.measure import MIB, table
+from benchmarks.site import Services, prepared, start
+
+if TYPE_CHECKING:
+    from tests.tcp_proxy import TCPProxy
 
 SECONDS = 12  # of each attack
 WARM_UP = 2
-WORKERS, THREADS = 2, 16
+LARGE = 40 * MIB
 TIMEOUT = 10
 
 SERVERS = {
@@ -37,33 +33,12 @@ SERVERS = {
     "nginx, accel, project.server": ["nginx", "project.server"],
 }
 
-# Prints the session's key, and the ids of a small and a large file.
-PREPARE = """
-import json
-from django.contrib.auth.models import User
-from django.core.files.base import ContentFile
-from django.test import Client
-from files.models import File
-client = Client()
-client.force_login(User.objects.create_superuser("benchmark"))
-contents = {"1k.txt": b"text" * 256, "40m.bin": bytes(40 * 2**20)}
-ids = [
-    File.objects.create(object_key=ContentFile(data, name=name)).pk
-    for name, data in contents.items()
-]
-print(json.dumps([client.session.session_key, *ids]))
-"""
-
 
 class Site(NamedTuple):
-    """A server, what stands before its services, and what is asked of it."""
+    """A server, and what it runs on."""
 
     port: int
-    s3: TCPProxy
-    postgres: TCPProxy
-    cookie: str
-    small: int
-    large: int
+    services: Services
 
     def get(self, path: str, **options: Any) -> int:
         """Return the status, 0 where there is none within 10 s."""
@@ -71,7 +46,7 @@ class Site(NamedTuple):
             return urllib3.request(
                 "GET",
                 f"http://127.0.0.1:{self.port}{path}",
-                headers={} if path == "/login/" else {"Cookie": self.cookie},
+                headers={} if path == "/login/" else {"Cookie": self.services.cookie},
                 timeout=options.pop("timeout", TIMEOUT),
                 retries=False,
                 redirect=False,
@@ -116,8 +91,9 @@ def idle(site: Site) -> Iterator[None]:
 @contextmanager
 def slow_readers(site: Site) -> Iterator[None]:
     """80 clients ask for 40 MiB each, and read a byte a second."""
-    start = f"GET /files/{site.large}/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {site.cookie}\r\n\r\n"
-    with _held(site, 80, start.encode(), b"", reads=True):
+    large, cookie = site.services.large, site.services.cookie
+    request = f"GET /files/{large}/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n"
+    with _held(site, 80, request.encode(), b"", reads=True):
         yield
 
 
@@ -177,10 +153,10 @@ def _asked(site: Site, path: str, number: int) -> Iterator[None]:
 def fault(name: str, mode: str) -> Callable[[Site], Any]:
     @contextmanager
     def break_it(site: Site) -> Iterator[None]:
-        proxy: TCPProxy = getattr(site, name)
+        proxy: TCPProxy = getattr(site.services, name)
         proxy.mode = mode
         try:
-            with _asked(site, f"/files/{site.small}/", 40):
+            with _asked(site, f"/files/{site.services.small}/", 40):
                 yield
         finally:
             proxy.mode = "pass"
@@ -203,60 +179,16 @@ ATTACKS: dict[str, Callable[[Site], Any]] = {
 
 def run(rounds: int) -> None:
     rows = []
-    with services.running("embedded") as environ, ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-servers-")))
-        s3 = urlsplit(environ.get("AWS_ENDPOINT_URL_S3") or environ["AWS_ENDPOINT_URL"])
-        s3_proxy = stack.enter_context(TCPProxy("127.0.0.1", s3.port or 80))
-        database = stack.enter_context(TCPProxy("127.0.0.1", int(environ["APP_DB_PORT"])))
-        environ |= {
-            "APP_DEBUG": "false",
-            "APP_STATIC_ROOT": str(folder / "static"),
-            "APP_DB_PORT": str(database.port),
-            "APP_THREADS": str(THREADS),
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{s3_proxy.port}",
-        }
-        manage = [sys.executable, "manage.py"]
-        process([*manage, "migrate", "--verbosity=0"], environ)
-        process([*manage, "collectstatic", "--noinput", "--verbosity=0"], environ)
-        output = process([*manage, "shell", "-v0", "-c", PREPARE], environ).output
-        session, small, large = json.loads(output)
-        cookie = f"__Host-sessionid={session}"
+    with prepared(LARGE) as services:
         for server, command in SERVERS.items():
             cells = []
             for attack in ATTACKS.values():
                 with ExitStack() as own:
-                    port = start(own, command, environ)
-                    site = Site(port, s3_proxy, database, cookie, small, large)
-                    cells.append(_measure(site, attack))
+                    port = start(own, command, services.environ)
+                    cells.append(_measure(Site(port, services), attack))
                     print(server, cells[-1], file=sys.stderr, flush=True)
             rows.append([server, *cells])
     table(["/login/, p95 and failures", *ATTACKS], rows)
-
-
-def start(stack: ExitStack, command: list[str], environ: dict[str, str]) -> int:
-    port = services.free_port()
-    if command[0] == "nginx":
-        behind = start(stack, command[1:], environ | {"APP_DELIVERY": "accel"})
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-nginx-")))
-        services.start_server(stack, configure(folder, f"127.0.0.1:{behind}", port), signal.SIGTERM)
-        return _answering(port)
-    own = {"APP_BIND": f"127.0.0.1:{port}", "APP_WORKERS": str(WORKERS)}
-    services.start_server(
-        stack, [sys.executable, "-m", *command], signal.SIGQUIT, cwd=ROOT, env=environ | own
-    )
-    return _answering(port)
-
-
-def _answering(port: int) -> int:
-    """Return the port as soon as the site answers there."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with suppress(urllib3.exceptions.HTTPError):
-            url = f"http://127.0.0.1:{port}/login/"
-            if urllib3.request("GET", url, retries=False).status == 200:
-                return port
-        time.sleep(0.1)
-    raise SystemExit("the server does not start")
 
 
 def _measure(site: Site, attack: Callable[[Site], Any]) -> str:
@@ -266,12 +198,12 @@ def _measure(site: Site, attack: Callable[[Site], Any]) -> str:
         time.sleep(WARM_UP)
 
         def ask(number: int) -> tuple[int, float]:
-            time.sleep(max(0, start + number / 10 - time.monotonic()))
+            time.sleep(max(0, first + number / 10 - time.monotonic()))
             began = time.monotonic()
             status = site.get("/login/")
             return status, time.monotonic() - began
 
-        start = time.monotonic()
+        first = time.monotonic()
         for status, seconds in threads.map(ask, range((SECONDS - WARM_UP) * 10)):
             times.append(seconds)
             failures += status != 200

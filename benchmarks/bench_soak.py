@@ -10,32 +10,31 @@ import re
 import secrets
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import psutil
 import psycopg
 import urllib3
 
-from benchmarks import bench_servers
-from benchmarks.measure import MIB, process, table
-from project.sandbox import services
-from tests.tcp_proxy import TCPProxy
+from benchmarks.measure import MIB, table
+from benchmarks.site import Services, prepared, start
+
+if TYPE_CHECKING:
+    from tests.tcp_proxy import TCPProxy
 
 CLIENTS = 20
 SECONDS = 600
 BREAK, REST = 4, 8  # seconds for which a service is broken, and until the next one is
 SETTLE = 4  # seconds after it in which failures still count as its own
 WARM_UP = 10  # seconds before memory is looked at
-GROWTH = 1.3  # of memory, at most
+LOST = 0.001  # of the requests, while nothing is broken but the machine may stand still
+GROWTH = 1.3  # of memory, descriptors and connections, at most
 
 FAULTS = [
     ("s3", "hang"),
@@ -52,23 +51,6 @@ WEIGHTS = {"list": 6, "detail": 4, "1 KiB": 6, "range": 3, "upload": 2, "10 MiB"
 
 LARGE = random.Random(0).randbytes(10 * MIB)
 
-# Prints the session's key, and the ids of a small and a large file.
-PREPARE = """
-import json, random
-from django.contrib.auth.models import User
-from django.core.files.base import ContentFile
-from django.test import Client
-from files.models import File
-client = Client()
-client.force_login(User.objects.create_superuser("benchmark"))
-contents = {"1k.txt": b"text" * 256, "10m.bin": random.Random(0).randbytes(10 * 2**20)}
-ids = [
-    File.objects.create(object_key=ContentFile(data, name=name)).pk
-    for name, data in contents.items()
-]
-print(json.dumps([client.session.session_key, *ids]))
-"""
-
 
 class Answer(NamedTuple):
     """What became of a request: its kind, its end by the clock, its seconds, and its outcome."""
@@ -82,11 +64,12 @@ class Answer(NamedTuple):
 class Soak:
     """The load, the faults and the rotations of a run."""
 
-    def __init__(self, url: str, session: str, small: int, large: int) -> None:
-        self.url, self.small, self.large = url, small, large
+    def __init__(self, port: int, services: Services) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.small, self.large = services.small, services.large
         self.answers: list[Answer] = []
         self.faults: list[tuple[float, float]] = []  # from and to, by the clock
-        self._session = session
+        self._cookie = services.cookie
         self._ended = threading.Event()
         self._kept: dict[int, bytes] = {}  # what was uploaded, by the row's id
 
@@ -149,7 +132,7 @@ class Soak:
         status: int = 200,
         headers: dict[str, str] | None = None,
     ) -> str:
-        headers = {"Cookie": f"__Host-sessionid={self._session}"} | (headers or {})
+        headers = {"Cookie": self._cookie} | (headers or {})
         answer = pool.request("GET", self.url + path, headers=headers, redirect=False)
         if answer.status != status:
             return str(answer.status)
@@ -158,7 +141,7 @@ class Soak:
     def _upload(self, pool: Any, key: str) -> str:
         token = "t" * 32
         content = secrets.token_bytes(1024)
-        headers = {"Cookie": f"__Host-sessionid={self._session}; __Host-csrftoken={token}"}
+        headers = {"Cookie": f"{self._cookie}; __Host-csrftoken={token}"}
         fields = {"key": json.dumps(key), "content": (key, content), "csrfmiddlewaretoken": token}
         url = f"{self.url}/admin/files/file/upload/whole/"
         answer = pool.request("POST", url, fields=fields, headers=headers, redirect=False)
@@ -241,36 +224,18 @@ class State(NamedTuple):
 
 def run(rounds: int, seconds: int = SECONDS) -> None:
     """Report the run. Raises SystemExit for wrong bytes, what failed without a fault, or growth."""
-    with services.running("embedded") as environ, ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="files-soak-")))
-        rotation = Rotation(environ)
+    with prepared(len(LARGE)) as services, ExitStack() as stack:
+        rotation = Rotation(services.own)
         stack.callback(rotation.close)
-        s3 = urlsplit(environ["AWS_ENDPOINT_URL"])
-        proxies = {
-            "s3": stack.enter_context(TCPProxy("127.0.0.1", s3.port or 80)),
-            "postgres": stack.enter_context(TCPProxy("127.0.0.1", int(environ["APP_DB_PORT"]))),
-        }
-        environ |= {
-            "APP_DEBUG": "false",
-            "APP_AUDIT_FILE": str(folder / "audit"),
-            "APP_STATIC_ROOT": str(folder / "static"),
-            "APP_DB_PORT": str(proxies["postgres"].port),
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{proxies['s3'].port}",
-            "PGAPPNAME": "files-soak",
-        }
-        manage = [sys.executable, "manage.py"]
-        process([*manage, "migrate", "--verbosity=0"], environ)
-        process([*manage, "collectstatic", "--noinput", "--verbosity=0"], environ)
-        output = process([*manage, "shell", "-v0", "-c", PREPARE], environ).output
-        session, small, large = json.loads(output)
-        port = bench_servers.start(stack, ["project.server"], environ)
-        soak = Soak(f"http://127.0.0.1:{port}", session, small, large)
+        environ = services.environ | {"PGAPPNAME": "files-soak"}
+        port = start(stack, ["project.server"], environ)
+        soak = Soak(port, services)
         states: list[State] = []
 
         def look() -> None:
             states.append(_state(port, rotation))
 
-        soak.load(seconds, lambda: _break(soak, proxies, rotation, seconds, look))
+        soak.load(seconds, lambda: _break(soak, services, rotation, seconds, look))
         time.sleep(SETTLE)
         look()
         _report(soak, states[0], states[-1])
@@ -278,7 +243,7 @@ def run(rounds: int, seconds: int = SECONDS) -> None:
 
 def _break(
     soak: Soak,
-    proxies: dict[str, TCPProxy],
+    services: Services,
     rotation: Rotation,
     seconds: float,
     look: Callable[[], None],
@@ -295,9 +260,10 @@ def _break(
         elif seconds - (time.monotonic() - began) > BREAK + REST:
             name, mode = FAULTS[number % len(FAULTS)]
             with soak.fault():
-                proxies[name].mode = mode
+                proxy: TCPProxy = getattr(services, name)
+                proxy.mode = mode
                 soak.wait(BREAK)
-                proxies[name].mode = "pass"
+                proxy.mode = "pass"
         if not soak.wait(REST):
             return
 
@@ -328,14 +294,18 @@ def _report(soak: Soak, before: State, after: State) -> None:
     table(["", "requests", "errors", "p50", "p99"], rows)
     for name, first, last in zip(State._fields, before, after, strict=True):
         print(f"{name}: {first:.0f} after the start, {last:.0f} at the end")
+    undisturbed = sum(not soak.is_faulty(answer) for answer in soak.answers)
     wrong = failures[True]["wrong bytes"] + failures[False]["wrong bytes"]
     problems = {
         "wrong bytes": wrong > 0,
-        f"failures while nothing is broken: {dict(failures[False])}": failures[False].total() > 0,
+        f"failures while nothing is broken: {dict(failures[False])}": failures[False].total()
+        > LOST * undisturbed,
         "memory grows": after.memory > before.memory * GROWTH,
+        "descriptors are left": after.descriptors > before.descriptors * GROWTH,
+        "connections are left": after.sessions > before.sessions * GROWTH,
     }
-    if found := [text for text, is_so in problems.items() if is_so]:
-        raise SystemExit("; ".join(found))
+    if any(problems.values()):
+        raise SystemExit("; ".join(text for text, is_so in problems.items() if is_so))
 
 
 def _percentile(seconds: list[float], percent: int) -> str:
