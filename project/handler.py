@@ -29,6 +29,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from files import background, bodies, health
+from project.logs import RequestLogMiddleware
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
 SEND_TIMEOUT = 300  # seconds for a piece of a body, which has 1 MiB at most
@@ -77,11 +78,7 @@ class Handler(ASGIHandler):
                 try:
                     await self._read(scope, receive, body, large)
                 except RefusedError as error:
-                    logger.warning(
-                        "%s %s is refused with %d before it is read to its end.",
-                        *(scope["method"], scope["path"], error.response.status_code),
-                    )
-                    await self._refuse(error.response, receive, send)
+                    await self._refuse(error.response, scope, receive, send)
                 else:
                     await self._answer(scope, body, receive, send)
 
@@ -138,8 +135,12 @@ class Handler(ASGIHandler):
         finally:
             close_old_connections()
 
-    async def _refuse(self, response: Any, receive: Any, send: Any) -> None:
+    async def _refuse(self, response: Any, scope: Any, receive: Any, send: Any) -> None:
         """Answer, and read on for a while: who is still sending would not see the answer."""
+        context = copy_context()
+        request, _ = self.create_request(scope, io.BytesIO())
+        if request is not None:  # it has an id and a line in the log as any other
+            context.run(RequestLogMiddleware(lambda request: response), request)
         response.headers["Connection"] = "close"
         response.headers["Content-Length"] = str(len(response.content))
         headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
@@ -147,6 +148,7 @@ class Handler(ASGIHandler):
         await send({**status, "headers": headers})
         body = {"type": "http.response.body", "body": response.content}
         await send({**body, "more_body": True})
+        context.run(response.close)
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 while (await receive()).get("more_body"):

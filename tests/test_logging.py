@@ -1,5 +1,7 @@
 """What the servers write to stderr, each as a process."""
 
+import contextlib
+import http.client
 import json
 import logging
 import re
@@ -9,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
@@ -82,6 +85,20 @@ def test_a_page_that_is_not_there_leaves_one_line(production):
     answer, log = get(production, "/nowhere/?password=s3cret", **{"X-Request-ID": "a-1"})
     assert answer.status == 404
     assert log == [expected("a-1", "/nowhere/", 404, bytes=len(answer.data))]
+
+
+def test_a_body_that_is_not_read_leaves_a_line(production):
+    server = http.client.HTTPConnection(urlsplit(production).netloc, timeout=10)
+    with contextlib.closing(server):
+        server.putrequest("POST", "/login/")
+        server.putheader("Content-Length", str(300 * 2**20))
+        server.endheaders()
+        answer = server.getresponse()
+        request_id = answer.headers["X-Request-ID"]
+        found = expected(request_id, "/login/", 413, bytes=len(answer.read()))
+    (log,) = lines_of(production, request_id)
+    facts = {"method": "POST", "message": "POST /login/ 413", "route": log["route"]}
+    assert log == found | facts
 
 
 def test_a_download_leaves_what_s3_has_answered_and_a_line(production, make_file, session):
