@@ -27,6 +27,7 @@ WORKDIR /srv/files
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Of a port: where APP_BIND is a socket at a path, start it with --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD port=${APP_BIND##*:} && python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:${port:-8000}/healthz', timeout=2)"
 CMD ["python", "-m", "project.server"]
