@@ -19,12 +19,15 @@ import urllib3
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Permission, User
 from django.core.files.storage import default_storage
+from django.core.signals import request_started
 from django.db import connection
 from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import expect, sync_playwright
 
+from files import background
+from files.circuit import Bulkhead
 from files.models import File, Work
 from files.uploads import steps as uploads
 from project.sandbox.samples import samples
@@ -648,6 +651,84 @@ def test_a_part_that_fails_is_sent_again(page, storage, large, errors, failure):
         {"network": "ERR_FAILED", "503": "503"}[failure]
     ]
     errors.clear()
+
+
+@pytest.fixture
+def long_work(monkeypatch, slow_save):
+    """Let the last step of an upload take longer than a request should."""
+    monkeypatch.setattr(Bulkhead, "threads", 8)
+    monkeypatch.setattr(background, "PATIENCE", 0.5)
+    yield slow_save
+    background.let_end(PATIENCE)
+
+
+def test_a_large_upload_waits_for_long_work(page, long_work, large, errors):
+    _, may = long_work
+    page.goto(LIST)
+    page.route("**/work/*/", lambda route: route.fulfill(status=503), times=1)
+    with page.expect_response(lambda answer: "refresh" in answer.headers):
+        uploading = choose(page, large)
+    expect_states(uploading, "storing")
+    expect(uploading.get_by_role("button")).to_have_count(0)
+    may.set()
+    expect_states(uploading, "done")
+    uploading.get_by_role("link", name="large.bin").click()
+    expect(page.locator("#content h1")).to_have_text("large.bin")
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert [re.search(r"503", error)[0] for error in errors] == ["503"]
+    errors.clear()
+
+
+@pytest.fixture
+def asked():
+    """Collect the paths that the server is asked for."""
+    paths = []
+
+    def note(environ, **about):
+        paths.append(environ["PATH_INFO"])
+
+    request_started.connect(note)
+    yield paths
+    request_started.disconnect(note)
+
+
+def test_a_large_upload_goes_on_when_the_page_is_left(page, long_work, large, storage, asked):
+    begun, may = long_work
+    page.goto(LIST)
+    page.on("dialog", lambda dialog: dialog.accept())
+    choose(page, large)
+    assert begun.wait(PATIENCE)
+    eventually(lambda: page.wait_for_timeout(20) or Work.objects.exists(), True)
+    page.goto("/admin/")
+    page.goto("/admin/password_change/")
+    may.set()
+    eventually(keys, ["large.bin"])
+    assert open_uploads(storage) == []
+    assert [path for path in asked if "abort" in path] == []
+
+
+@pytest.fixture
+def failing_save(long_work):
+    """Let no file be saved, once it may."""
+
+    def fail(**about):
+        raise OSError("The disk is full.")
+
+    pre_save.connect(fail, sender=File)
+    yield long_work
+    pre_save.disconnect(fail, sender=File)
+
+
+def test_what_fails_in_long_work_is_shown_in_the_panel(page, failing_save, large, storage):
+    _, may = failing_save
+    page.goto(LIST)
+    with page.expect_response(lambda answer: "refresh" in answer.headers):
+        uploading = choose(page, large)
+    may.set()
+    expect_states(uploading, "failed")
+    expect(uploading.get_by_role("status")).to_have_text("The disk is full.")
+    eventually(lambda: open_uploads(storage), [])
+    assert (keys(), objects(storage)) == ([], [])
 
 
 def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):

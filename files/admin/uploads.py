@@ -63,6 +63,7 @@ def script_config(folder: str) -> dict[str, Any]:
         "folder": folder,
         "texts": {
             "waiting": gettext("waiting"),
+            "storing": gettext("being stored"),
             "done": gettext("done"),
             "canceled": gettext("canceled"),
             "failed": gettext("The upload failed."),

@@ -51,6 +51,14 @@ async function withRetries(signal, action) {
     }
 }
 
+async function look(url, signal) {
+    const answer = await fetch(url, { signal });
+    if (answer.status >= 500) {
+        throw new Error(`${answer.status}`);
+    }
+    return answer;
+}
+
 async function sha256(blob) {
     const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
     return btoa(String.fromCharCode(...new Uint8Array(digest)));
@@ -156,14 +164,28 @@ class Upload {
         }
         this.ticket = plan.ticket;
         const digests = await this.parts(plan, signal);
-        const finished = { ticket: plan.ticket, digests };
-        const finish = () => this.panel.post(addresses.finish, finished, signal);
-        let stored = await withRetries(signal, finish);
-        while (stored.work) {
-            await withRetries(signal, () => this.panel.ended(stored.work, signal));
-            stored = await withRetries(signal, finish);
+        // From here on the server goes on, also when the page is left.
+        this.ticket = null;
+        this.show("storing", this.panel.texts.storing);
+        try {
+            const finished = { ticket: plan.ticket, digests };
+            return await withRetries(signal, () => this.finish(finished, signal));
+        } catch (error) {
+            this.ticket = plan.ticket;
+            throw error;
         }
-        return stored;
+    }
+
+    // Take the last step: again after long work, as that tells only what failed.
+    async finish(finished, signal) {
+        for (;;) {
+            const { addresses } = this.panel.config;
+            const stored = await this.panel.post(addresses.finish, finished, signal);
+            if (!stored.work) {
+                return stored;
+            }
+            await this.panel.ended(stored.work, signal);
+        }
     }
 
     // Send the parts, some at a time; return their checksums in order.
@@ -314,12 +336,13 @@ class Panel {
     }
 
     active() {
-        return this.uploads.filter(({ state }) => state === "waiting" || state === "running");
+        const states = ["waiting", "running", "storing"];
+        return this.uploads.filter(({ state }) => states.includes(state));
     }
 
     next() {
-        const running = this.uploads.filter(({ state }) => state === "running").length;
         const waiting = this.uploads.filter(({ state }) => state === "waiting");
+        const running = this.active().length - waiting.length;
         for (const upload of waiting.slice(0, FILES - running)) {
             upload.run().then(() => this.next());
         }
@@ -346,12 +369,17 @@ class Panel {
         return this.answer(send("POST", url, this.form(fields), {}, signal, onProgress));
     }
 
-    // Wait for long work, whose page has this header until it has ended.
+    // Wait for long work, whose page has this header until it has ended. Throws what failed.
     async ended(url, signal) {
-        let seconds = "2";
-        while (seconds) {
+        let answer;
+        for (let seconds = "2"; seconds; seconds = answer.headers.get("Refresh")) {
             await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-            seconds = (await fetch(url, { signal })).headers.get("Refresh");
+            answer = await withRetries(signal, () => look(url, signal));
+        }
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const failure = page.querySelector(".messagelist .error");
+        if (failure) {
+            throw new RefusedError({ message: failure.textContent }, answer.status);
         }
     }
 
