@@ -42,7 +42,7 @@ def do(work: Work, change: Callable[[Work], T]) -> T:
     """Return what the change returns. A process that serves nobody does it at once.
 
     Raises what it raises, UnavailableError where too many are unfinished, and GoesOnError where it
-    takes long: then what comes of it is written into the row.
+    takes long, or what the database raises: then what comes of it is written into the row.
     """
     if Bulkhead.threads is None:
         return change(work)
@@ -51,10 +51,12 @@ def do(work: Work, change: Callable[[Work], T]) -> T:
     future.add_done_callback(lambda _: _unfinished.leave())
     if _is_done_soon(future):
         return future.result()
-    work.save(force_insert=True)
     keeper = threading.Thread(target=copy_context().run, args=(_keep, work, future))
     _keepers.add(keeper)
-    keeper.start()
+    try:
+        work.write()
+    finally:  # where that fails, the keeper tries again
+        keeper.start()
     raise GoesOnError
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 from django.contrib.messages import ERROR, SUCCESS
 from django.db import models
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 LATE = timedelta(minutes=1)  # without a sign of its process
 KEPT = timedelta(days=7)
+MOST_SHOWN = 10  # on the list of files
 MOST_FAILURES = 100  # that the page tells of; the log has all
 
 
@@ -18,9 +20,10 @@ class WorkQuerySet(models.QuerySet["Work"]):
     """Long work, of everybody."""
 
     def recent(self, user: Any) -> "WorkQuerySet":
-        """Return what the user has under way, and what has ended or stopped within the hour."""
+        """Return some: what the user has under way, then what has ended within the hour."""
         since = timezone.now() - timedelta(hours=1)
-        return self.filter(user_id=user.pk, seen_at__gt=since).order_by("-pk")
+        order = F("ended_at").desc(nulls_first=True), "-pk"
+        return self.filter(user_id=user.pk, seen_at__gt=since).order_by(*order)[:MOST_SHOWN]
 
     def old(self) -> "WorkQuerySet":
         """Return what nobody asks for any more."""
@@ -94,6 +97,9 @@ class Work(models.Model):
 
     def write(self) -> None:
         """Write the row as it is at this moment. Raises what the database raises."""
+        if self._state.adding:
+            self.save(force_insert=True)
+            return
         names = ("done", "failed", "parts", "parts_done", "messages", "started_at", "ended_at")
         values = {name: getattr(self, name) for name in names}
         Work.objects.filter(pk=self.pk).update(seen_at=Now(), **values)

@@ -719,7 +719,7 @@ def failing_save(long_work):
     pre_save.disconnect(fail, sender=File)
 
 
-def test_what_fails_in_long_work_is_shown_in_the_panel(page, failing_save, large, storage):
+def test_what_fails_in_long_work_is_shown_in_the_panel(page, failing_save, large, storage, caplog):
     _, may = failing_save
     page.goto(LIST)
     with page.expect_response(lambda answer: "refresh" in answer.headers):
@@ -727,6 +727,7 @@ def test_what_fails_in_long_work_is_shown_in_the_panel(page, failing_save, large
     may.set()
     expect_states(uploading, "failed")
     expect(uploading.get_by_role("status")).to_have_text("The disk is full.")
+    assert "Upload of 'large.bin': The disk is full." in caplog.messages
     eventually(lambda: open_uploads(storage), [])
     assert (keys(), objects(storage)) == ([], [])
 

@@ -17,11 +17,12 @@ import pytest
 import urllib3
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
+from django.db import OperationalError, connection
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from files import activity
+from files import activity, background
 from files.circuit import Bulkhead
 from files.models import File, Operation, Work
 from files.storage import S3UnavailableError, be_in_background, copying
@@ -184,6 +185,15 @@ def test_work_goes_on_when_its_client_leaves(site, make_file, tmp_path):
 
 def list_of(site):
     return site.ask("GET", LIST).data.decode()
+
+
+def test_the_list_shows_ten_and_what_is_under_way_first(admin_client):
+    user, now = User.objects.get(), timezone.now()
+    for number in range(12):
+        ended_at = now if number else None
+        Work.objects.create(user_id=user.pk, title=f"{number}", url="/", ended_at=ended_at)
+    shown = [work.title for work in admin_client.get(LIST).context["works"]]
+    assert shown == ["0", "11", "10", "9", "8", "7", "6", "5", "4", "3"]
 
 
 def test_another_process_shows_it(site, own_site, make_file):
@@ -416,6 +426,25 @@ def test_s3_out_of_reach_ends_the_work_on_several_files(admin_client, make_file,
         "“a”: S3 is out of reach; try again in a moment.",
         "2 files were not tried.",
     ]
+
+
+def test_a_row_that_cannot_be_made_at_once_is_made_later(monkeypatch):
+    def refuse(*arguments):
+        raise OperationalError("gone")
+
+    def change(work):
+        may.wait(PATIENCE)
+        work.tell("Done.")
+
+    may = threading.Event()
+    monkeypatch.setattr(Bulkhead, "threads", 8)
+    monkeypatch.setattr(background, "PATIENCE", 0)
+    with connection.execute_wrapper(refuse), pytest.raises(OperationalError):
+        background.do(Work(user_id=0, title="t", url="/"), change)
+    may.set()
+    background.let_end(PATIENCE)
+    work = Work.objects.get()
+    assert (work.messages, work.is_under_way) == ([[25, "Done."]], False)
 
 
 def test_a_page_tells_of_so_many_failures():

@@ -59,7 +59,13 @@ def _view(describe: Any, read: Any, kind: Any, step: Any, do: Any = _at_once) ->
             return _refuse(request.user, error)
 
         def answer() -> dict[str, Any]:
-            done = step(request.user, asked)
+            try:
+                done = step(request.user, asked)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                logger.error("Upload of %r: %s", asked.key, error)
+                raise
             found: dict[str, Any] = describe(request, done) if isinstance(done, Stored) else done
             return found
 
@@ -70,7 +76,6 @@ def _view(describe: Any, read: Any, kind: Any, step: Any, do: Any = _at_once) ->
         except FileExistsError as error:
             return _refusal(409, reason(error), taken=True)
         except OSError as error:
-            logger.error("Upload of %r: %s", asked.key, error)
             return _refusal(502, reason(error))
         return JsonResponse(found, status=202 if "work" in found else 200)
 
