@@ -52,10 +52,10 @@ def do(work: Work, change: Callable[[Work], T]) -> T:
     if _is_done_soon(future):
         return future.result()
     keeper = threading.Thread(target=copy_context().run, args=(_keep, work, future))
-    _keepers.add(keeper)
     try:
         work.write()
     finally:  # where that fails, the keeper tries again
+        _keepers.add(keeper)
         keeper.start()
     raise GoesOnError
 
