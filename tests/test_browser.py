@@ -1,5 +1,6 @@
 """The admin in a real browser: what people see, click, type and drop."""
 
+import errno
 import hashlib
 import io
 import random
@@ -29,6 +30,7 @@ from playwright.sync_api import expect, sync_playwright
 from files import background
 from files.circuit import Bulkhead
 from files.models import File, Work
+from files.storage import S3UnavailableError
 from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import location, steady_chromium
@@ -709,27 +711,45 @@ def test_a_large_upload_goes_on_when_the_page_is_left(page, long_work, large, st
 
 @pytest.fixture
 def failing_save(long_work):
-    """Let no file be saved, once it may."""
+    """Let a file be saved only when it may, and then raise what is in the list."""
 
     def fail(**about):
-        raise OSError("The disk is full.")
+        if failures:
+            raise failures.pop()
 
+    failures = []
     pre_save.connect(fail, sender=File)
-    yield long_work
+    yield long_work[1], failures
     pre_save.disconnect(fail, sender=File)
 
 
-def test_what_fails_in_long_work_is_shown_in_the_panel(page, failing_save, large, storage, caplog):
-    _, may = failing_save
+def finish_long(page, file, may):
+    """Begin an upload whose last step is long work; let it go on once the panel waits for it."""
     page.goto(LIST)
     with page.expect_response(lambda answer: "refresh" in answer.headers):
-        uploading = choose(page, large)
+        uploading = choose(page, file)
     may.set()
+    return uploading
+
+
+def test_what_fails_in_long_work_is_shown(page, failing_save, large, storage, errors, caplog):
+    may, failures = failing_save
+    failures.append(OSError("The disk is full."))
+    uploading = finish_long(page, large, may)
     expect_states(uploading, "failed")
     expect(uploading.get_by_role("status")).to_have_text("The disk is full.")
     assert "Upload of 'large.bin': The disk is full." in caplog.messages
-    eventually(lambda: open_uploads(storage), [])
-    assert (keys(), objects(storage)) == ([], [])
+    assert (keys(), objects(storage), open_uploads(storage)) == ([], [], [])
+    assert [re.search("410", error)[0] for error in errors] == ["410"]
+    errors.clear()
+
+
+def test_what_s3_did_not_answer_in_long_work_is_asked_again(page, failing_save, large):
+    may, failures = failing_save
+    failures.append(S3UnavailableError(errno.EAGAIN, "S3 is out of reach"))
+    expect_states(finish_long(page, large, may), "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert Work.objects.get().messages == [[40, "S3 is out of reach; try again in a moment."]]
 
 
 def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):

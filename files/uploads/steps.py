@@ -110,7 +110,7 @@ def _finished(ticket: Ticket) -> File:
     """Return the file that the upload has made before. Raises ValidationError."""
     file = File.objects.filter(object_key=ticket.key).first()
     if file is None or not _storage().is_marked(ticket.key, ticket.mark):
-        raise ValidationError(gettext("This upload is over: begin again."))
+        raise ValidationError(gettext("This upload is over: begin again."), "over")
     return file
 
 

@@ -19,7 +19,7 @@ from files.uploads.steps import Stored
 
 logger = logging.getLogger(__name__)
 
-_STATUS = {"too_large": 413, "too_many": 429}
+_STATUS = {"over": 410, "too_large": 413, "too_many": 429}
 
 View = Callable[[HttpRequest], JsonResponse]
 Step = Callable[[], dict[str, Any]]

@@ -4,12 +4,14 @@
 const FILES = 2; // at a time
 const PARTS = 3; // of a file at a time
 const TRIES = 4; // for each request
+const GONE = 410; // the status of an upload that is over
 
 class RefusedError extends Error {
     constructor(answer, status) {
         super(answer.message);
         this.taken = Boolean(answer.taken);
         this.replaceable = Boolean(answer.replaceable);
+        this.status = status;
         this.final = status < 500;
     }
 }
@@ -122,6 +124,7 @@ class Upload {
     async run() {
         const { texts } = this.panel;
         this.controller = new AbortController();
+        this.failure = null;
         this.bar.value = 0;
         this.show("running", "");
         try {
@@ -178,14 +181,22 @@ class Upload {
 
     // Take the last step: again after long work, as that tells only what failed.
     async finish(finished, signal) {
-        for (;;) {
+        try {
             const { addresses } = this.panel.config;
             const stored = await this.panel.post(addresses.finish, finished, signal);
             if (!stored.work) {
                 return stored;
             }
             await this.panel.ended(stored.work, signal);
+        } catch (error) {
+            if (error.status === GONE && this.failure) {
+                this.failure.final = true; // it has ended the upload
+            } else {
+                this.failure = error;
+            }
+            throw this.failure;
         }
+        return this.finish(finished, signal);
     }
 
     // Send the parts, some at a time; return their checksums in order.
@@ -379,7 +390,7 @@ class Panel {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const failure = page.querySelector(".messagelist .error");
         if (failure) {
-            throw new RefusedError({ message: failure.textContent }, answer.status);
+            throw new RefusedError({ message: failure.textContent }, 502);
         }
     }
 
