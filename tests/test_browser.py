@@ -204,7 +204,9 @@ def test_script_in_keys_does_not_run(page, make_file, errors):
     expect(page.locator("#files-upload li")).to_have_attribute("data-state", "taken")
     assert_no_script(page)
     assert_conflict(errors)
-    addresses = [f"{LIST}?q=onload", detail(file)]
+    told = [[40, f"“{SCRIPT}”: There is a file of this key."]]
+    work = Work.objects.create(user_id=User.objects.get().pk, title=SCRIPT, url="/", messages=told)
+    addresses = [LIST, f"{LIST}?q=onload", f"{LIST}work/{work.pk}/", detail(file)]
     for address in [*addresses, *(f"{LIST}{file.pk}/{name}/" for name in ("rename", "history"))]:
         page.goto(address)
         assert_no_script(page)
