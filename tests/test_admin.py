@@ -408,8 +408,8 @@ def test_rename_moves_the_object(admin_client, make_file, storage):
         ("x" * 1025, "A key has at most 1024 bytes"),
     ],
 )
-def test_a_key_that_cannot_be_had_is_an_error_of_the_form(
-    admin_client, make_file, put, key, message
+def test_a_key_that_cannot_be_had_is_an_error_of_the_form_alone(
+    admin_client, make_file, put, caplog, key, message
 ):
     file = make_file("a")
     make_file("taken")
@@ -418,6 +418,7 @@ def test_a_key_that_cannot_be_had_is_an_error_of_the_form(
     response = do(admin_client, file, "rename", key=key)
     assert message in response.content.decode()
     assert File.objects.get(pk=file.pk).read_text() == "text"
+    assert [record for record in caplog.records if record.name.startswith("files.admin")] == []
 
 
 def test_rename_of_a_missing_object_is_an_error_of_the_form(admin_client, make_file, storage):

@@ -20,7 +20,7 @@ from files import access
 from files.admin.forms import RenameForm, ReplaceForm, typeable
 from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
-from files.errors import EXPECTED, reason
+from files.errors import reason
 from files.keys import folder_of, visible
 from files.models import File, Work
 from files.uploads import validate_free_key
@@ -159,7 +159,7 @@ class FileChanges(WorkPages):
         def work_on(work: Work) -> None:
             try:
                 text = change()
-            except EXPECTED as error:
+            except OSError as error:
                 log_error(file, error)
                 raise
             work.tell(self._note_change(request, file, text))
