@@ -51,7 +51,8 @@ def do(work: Work, change: Callable[[Work], T]) -> T:
     future.add_done_callback(lambda _: _unfinished.leave())
     if _is_done_soon(future):
         return future.result()
-    keeper = threading.Thread(target=copy_context().run, args=(_keep, work, future))
+    # No daemon, as the threads of runserver are: the process must not end before the row is there.
+    keeper = threading.Thread(target=copy_context().run, args=(_keep, work, future), daemon=False)
     try:
         work.write()
     finally:  # where that fails, the keeper tries again

@@ -428,9 +428,9 @@ def test_s3_out_of_reach_ends_the_work_on_several_files(admin_client, make_file,
     ]
 
 
-def test_a_row_that_cannot_be_made_at_once_is_made_later(monkeypatch):
-    def refuse(*arguments):
-        raise OperationalError("gone")
+@pytest.fixture
+def begin(monkeypatch):
+    """Return what begins long work, which ends with the test."""
 
     def change(work):
         may.wait(PATIENCE)
@@ -439,12 +439,31 @@ def test_a_row_that_cannot_be_made_at_once_is_made_later(monkeypatch):
     may = threading.Event()
     monkeypatch.setattr(Bulkhead, "threads", 8)
     monkeypatch.setattr(background, "PATIENCE", 0)
-    with connection.execute_wrapper(refuse), pytest.raises(OperationalError):
-        background.do(Work(user_id=0, title="t", url="/"), change)
+    yield lambda: background.do(Work(user_id=0, title="t", url="/"), change)
     may.set()
     background.let_end(PATIENCE)
     work = Work.objects.get()
     assert (work.messages, work.is_under_way) == ([[25, "Done."]], False)
+
+
+def test_a_row_that_cannot_be_made_at_once_is_made_later(begin):
+    def refuse(*arguments):
+        raise OperationalError("gone")
+
+    with connection.execute_wrapper(refuse), pytest.raises(OperationalError):
+        begin()
+
+
+def test_a_process_ends_when_the_row_is_written(begin):
+    def ask():
+        with pytest.raises(background.GoesOnError):
+            begin()
+        connection.close()
+
+    thread = threading.Thread(target=ask, daemon=True)  # as those of runserver
+    thread.start()
+    thread.join()
+    assert [keeper.daemon for keeper in background._keepers] == [False]
 
 
 def test_a_page_tells_of_so_many_failures():
