@@ -205,6 +205,24 @@ def test_another_process_shows_it(site, own_site, make_file):
     assert other.ends(page) == ("ended", ["“b”: Renamed from a."])
 
 
+def test_work_has_a_connection_beside_the_pool_and_closes_it(own_site, make_file):
+    site, _ = own_site(APP_DB_POOL="1", PGAPPNAME="pooled")
+    site.s3.mode = "hang"
+    page = site.change(make_file("a"), "rename", key="b")
+    assert site.shown(page) == ("under way", [])
+    assert sessions("pooled") == 2
+    site.s3.mode = "pass"
+    assert site.ends(page) == ("ended", ["“b”: Renamed from a."])
+    until(lambda: sessions("pooled") == 1)
+
+
+def sessions(name):
+    """Return how many connections of this name the database has."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [name])
+        return cursor.fetchone()[0]
+
+
 def test_work_is_shown_to_its_user_alone(site, make_file):
     page = f"{LIST}work/{Work.objects.create(user_id=0, title='t', url='/').pk}/"
     own = log_in("change_file", "view_file")
