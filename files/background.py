@@ -93,9 +93,13 @@ def _is_done_soon(future: "Future[Any]") -> bool:
 
 
 def _do(work: Work, change: Callable[[Work], T]) -> T:
-    """Do it with a connection of its own, which is none of a pool: requests need those."""
+    """Do it with a connection of its own, which is none of a pool: requests need those.
+
+    It may say nothing for hours, while S3 copies, and must not end with the first lost packet.
+    """
     own = connections[DEFAULT_DB_ALIAS] = connection.copy()
-    own.settings_dict["OPTIONS"].pop("pool", None)
+    for name in ("pool", "tcp_user_timeout"):
+        own.settings_dict["OPTIONS"].pop(name, None)
     activity.watch_copies(work.note_copied)
     work.started_at = timezone.now()
     try:

@@ -4,6 +4,7 @@
 const FILES = 2; // at a time
 const PARTS = 3; // of a file at a time
 const TRIES = 4; // for each request
+const FINISH_TRIES = 8; // for the last, in two minutes: all parts are there
 const GONE = 410; // the status of an upload that is over
 
 class RefusedError extends Error {
@@ -40,12 +41,12 @@ function send(method, url, body, headers, signal, onProgress) {
 }
 
 // Repeat what the network or S3 has failed, each time after a longer pause.
-async function withRetries(signal, action) {
+async function withRetries(signal, action, tries = TRIES) {
     for (let attempt = 1; ; attempt += 1) {
         try {
             return await action();
         } catch (error) {
-            if (signal.aborted || error.final || attempt === TRIES) {
+            if (signal.aborted || error.final || attempt === tries) {
                 throw error;
             }
             await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
@@ -172,7 +173,8 @@ class Upload {
         this.show("storing", this.panel.texts.storing);
         try {
             const finished = { ticket: plan.ticket, digests };
-            return await withRetries(signal, () => this.finish(finished, signal));
+            const finish = () => this.finish(finished, signal);
+            return await withRetries(signal, finish, FINISH_TRIES);
         } catch (error) {
             this.ticket = plan.ticket;
             throw error;
