@@ -24,6 +24,7 @@ from files import operations
 from files.models import File, Operation
 from files.operations import ConflictError
 from files.storage import ObjectChangedError, copying, writing
+from files.storage.circuit import circuit_of
 from files.storage.stat import read_stat
 from tests import location
 from tests.faults import Fault, Kill, KilledError, Steps
@@ -556,8 +557,9 @@ def wait_for_locks():
 
 
 @pytest.fixture
-def quick(monkeypatch, no_waits):
+def quick(monkeypatch, no_waits, storage):
     """Let no retry be saved, nothing be logged, and large be 5 MiB."""
+    monkeypatch.setattr(circuit_of(storage.client), "_waiting", 0)  # the killed wait for ever
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     monkeypatch.setattr(writing, "PART_SIZE", PART)

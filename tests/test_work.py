@@ -426,9 +426,7 @@ def test_work_takes_the_place_of_no_request_at_s3(storage, put, monkeypatch):
         be_in_background()
         found.append(storage.stat("a").size)
 
-    circuit = circuit_of(storage.client)
-    monkeypatch.setattr(circuit, "_waiting", 0)  # those of other tests that were "killed" there
-    with circuit.waiting():
+    with circuit_of(storage.client).waiting():
         with pytest.raises(S3UnavailableError):
             storage.stat("a")
         thread = threading.Thread(target=ask)
