@@ -13,6 +13,7 @@ from django.urls import Resolver404, get_resolver, get_urlconf, resolve
 from django.utils.translation import gettext as _
 
 from files import access
+from files.errors import RETRY_AFTER
 
 ANYBODY = 64 * 2**10  # bytes that are taken without a question: a login has a few hundred
 FORM = 64 * 2**10  # bytes that a form has beside its file
@@ -76,7 +77,7 @@ def too_slow() -> HttpResponse:
 def too_many() -> HttpResponse:
     """Refuse a large body while many others come."""
     response = _plain(503, _("Too many send large requests now; try again in a moment."))
-    response.headers["Retry-After"] = "5"
+    response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 

@@ -6,6 +6,8 @@ from django.utils.translation import gettext
 
 from files.storage import S3UnavailableError
 
+RETRY_AFTER = 5  # seconds, for the header Retry-After of 503
+
 # What a change of a file may end in, whoever asks for it.
 EXPECTED = (OSError, IntegrityError, ValidationError)
 

@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 
 from files.bodies import TooLargeError
 from files.circuit import UnavailableError
-from files.delivery import RETRY_AFTER
+from files.errors import RETRY_AFTER
 from files.views import asks_for_html
 
 logger = logging.getLogger(__name__)

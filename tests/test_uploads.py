@@ -506,7 +506,8 @@ def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(admin_client, unreacha
     response = begin(admin_client, "a\n.bin")
     message = "S3 is out of reach; try again in a moment."
     refused = {"message": message, "taken": False, "replaceable": False}
-    assert (response.status_code, response.json()) == (502, refused)
+    assert (response.status_code, response.json()) == (503, refused)
+    assert response.headers["Retry-After"] == "5"
     (line,) = [
         record.getMessage() for record in caplog.records if record.name.startswith("files.uploads")
     ]

@@ -28,6 +28,7 @@ from files.delivery.conditions import (
 )
 from files.delivery.headers import content_headers
 from files.delivery.streams import stream
+from files.errors import RETRY_AFTER
 from files.models import File
 from files.storage import CHUNK, Response, S3Error, S3UnavailableError, read_stat
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = 5  # seconds
 PRESIGNED_FOR = 60  # seconds
 
 MISSING = _("The content is missing.")
