@@ -669,7 +669,7 @@ def long_work(monkeypatch, slow_save):
 def test_a_large_upload_waits_for_long_work(page, long_work, large, errors):
     _, may = long_work
     page.goto(LIST)
-    page.route("**/work/*/", lambda route: route.fulfill(status=503), times=1)
+    page.route(re.compile(r"work/\d+/$"), lambda route: route.fulfill(status=503), times=1)
     with page.expect_response(lambda answer: "refresh" in answer.headers):
         uploading = choose(page, large)
     expect_states(uploading, "storing")

@@ -98,7 +98,7 @@ class FileChanges(WorkPages):
         try:
             self._change(request, file, restore, _("Restore"))
         except AnsweredError as answered:
-            return answered.response
+            return HttpResponseRedirect(answered.url)
         except OSError as error:
             self.message_user(request, failure(file, error), messages.ERROR)
         return HttpResponseRedirect(self._url_after(request, file))
@@ -134,7 +134,7 @@ class FileChanges(WorkPages):
             try:
                 self._change(request, file, change, title)
             except AnsweredError as answered:
-                return answered.response
+                return HttpResponseRedirect(answered.url)
             except ValidationError as error:
                 form.add_error("key", error)
             except OSError as error:

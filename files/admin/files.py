@@ -252,7 +252,7 @@ class FileAdmin(FileChanges):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> None:
         """Delete all that can be deleted. Raises AnsweredError: Django reports a success."""
         actions.delete_each(self, request, queryset)
-        raise AnsweredError(HttpResponseRedirect(request.get_full_path()))
+        raise AnsweredError(request.get_full_path())
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Leave the log to `delete_file`, which knows what has been deleted."""
@@ -265,7 +265,7 @@ class FileAdmin(FileChanges):
         try:
             return view(request, *args, **kwargs)
         except AnsweredError as answered:
-            return answered.response
+            return HttpResponseRedirect(answered.url)
         except (OSError, IntegrityError) as error:
             if request.method != "POST":
                 raise

@@ -35,7 +35,7 @@ def urls(model_admin: FileChanges) -> list[Any]:
         try:
             model_admin.do_work(request, title, work_on, url=url)
         except AnsweredError as answered:
-            return {"work": answered.response.headers["Location"]}
+            return {"work": answered.url}
         return answer
 
     views = uploads.json_views(describe, finish)

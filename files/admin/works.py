@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.messages import DEFAULT_TAGS
-from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -18,10 +18,10 @@ REFRESH = 2  # seconds between two looks at work that is under way
 
 
 class AnsweredError(Exception):
-    """The request is answered already, by `response`."""
+    """There is nothing left to do for the request: `url` shows what comes of it."""
 
-    def __init__(self, response: HttpResponseBase) -> None:
-        self.response = response
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 class WorkPages(FilePermissions):
@@ -50,8 +50,7 @@ class WorkPages(FilePermissions):
         try:
             background.do(work, change)
         except background.GoesOnError:
-            page = HttpResponseRedirect(reverse("admin:files_file_work", args=[work.pk]))
-            raise AnsweredError(page) from None
+            raise AnsweredError(reverse("admin:files_file_work", args=[work.pk])) from None
         return work
 
     def show_work(self, request: HttpRequest, work: Work) -> None:
