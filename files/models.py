@@ -43,6 +43,14 @@ class FileQuerySet(models.QuerySet["File"]):
         """Return those in the trash."""
         return self.filter(deleted_at__isnull=False)
 
+    def create(  # type: ignore[override] # as a keyword more is taken
+        self, *, check: bool = True, **values: Any
+    ) -> "File":
+        """Save a new file and return it: `check` is that of `File.save`."""
+        file = self.model(**values)
+        file.save(force_insert=True, using=self.db, check=check)
+        return file
+
 
 class File(models.Model):
     """A file: its key here, its bytes in S3.
@@ -61,7 +69,19 @@ class File(models.Model):
     etag = models.CharField("ETag", max_length=255, blank=True, db_default="", editable=False)
     modified_at = models.DateTimeField(_("modified"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("added"), db_default=Now(), editable=False)
+    storage_class = models.CharField(
+        _("storage class"), max_length=64, blank=True, db_default="", editable=False
+    )
+    # Of the bytes as they were written or first read: see `files.storage.checksums`.
+    checksum = models.CharField(
+        _("checksum"), max_length=255, blank=True, db_default="", editable=False
+    )
+    # When all bytes were last read; null where they never were, or a reading has not ended.
+    verified_at = models.DateTimeField(_("verified"), null=True, blank=True, editable=False)
+    # What `check_files --mark` and `verify_files` have found: a time is the first of it.
     missing_at = models.DateTimeField(_("missing since"), null=True, blank=True, editable=False)
+    changed_at = models.DateTimeField(_("changed since"), null=True, blank=True, editable=False)
+    damaged_at = models.DateTimeField(_("damaged since"), null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(_("in the trash since"), null=True, editable=False)
     # The key that the content had before another one took its place.
     original_key = models.TextField(
@@ -98,6 +118,22 @@ class File(models.Model):
                 fields=["object_key"],
                 condition=models.Q(missing_at__isnull=False),
                 name="files_missing",
+            ),
+            models.Index(
+                fields=["object_key"],
+                condition=models.Q(changed_at__isnull=False),
+                name="files_changed",
+            ),
+            models.Index(
+                fields=["object_key"],
+                condition=models.Q(damaged_at__isnull=False),
+                name="files_damaged",
+            ),
+            models.Index(
+                models.F("verified_at").asc(nulls_first=True),
+                "id",
+                condition=models.Q(deleted_at=None),
+                name="files_verified",
             ),
         ]
         constraints = [
@@ -158,12 +194,14 @@ class File(models.Model):
             text: str = content.read().decode(encoding)
         return text
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *args: Any, check: bool = True, **kwargs: Any) -> None:
         """Save the row, and first the object where content has been assigned.
 
-        Raises FileExistsError where there is an object or a file of this key, ConflictError,
-        S3Error where S3 takes the key for that of another object, ValidationError for a key that a
-        file cannot have, and S3's errors.
+        A new row of an object that is there gets size, ETag and the like by one HEAD, unless
+        `check` is false. Raises FileNotFoundError where there is no such object, FileExistsError
+        where there is an object or a file of the key of a new content, ConflictError, S3Error where
+        S3 takes the key for that of another object, ValidationError for a key that a file cannot
+        have, and S3's errors.
         """
         if is_new(self.object_key):
             self._save_with_content(*args, **kwargs)
@@ -174,6 +212,8 @@ class File(models.Model):
         with audit.change("register", self):
             validate_new_key(self.object_key)
             self.storage.refuse_folded(str(self))
+            if check:
+                self._take(operations.columns(self.storage.stat(str(self))))
             super().save(*args, **kwargs)
 
     def _save_with_content(self, *args: Any, **kwargs: Any) -> None:
@@ -197,10 +237,14 @@ class File(models.Model):
             self.mark_missing(True)
             return
         self.mark_missing(False)
-        if {name: getattr(self, name) for name in stat._fields} != stat._asdict():
-            self._same_row().filter(etag=self.etag).update(**stat._asdict())
-            for name, value in stat._asdict().items():
-                setattr(self, name, value)
+        found = operations.columns(stat, self)
+        if {name: getattr(self, name) for name in found} != found:
+            self._same_row().filter(etag=self.etag).update(**found)
+            self._take(found)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
 
     def mark_missing(self, missing: bool) -> None:
         """Note in the row whether its object is missing, as long as the row has still that key."""

@@ -264,9 +264,7 @@ def make_file(put: Callable[..., None], db: None) -> Callable[..., Any]:
 
     def make_file(key: str = "a.txt", data: bytes = b"text", **parameters: str) -> File:
         put(key, data, **parameters)
-        file = File.objects.create(object_key=key)
-        file.refresh_from_storage()
-        return file
+        return File.objects.create(object_key=key)
 
     return make_file
 

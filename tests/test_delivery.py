@@ -421,7 +421,7 @@ def test_a_redirect_of_s3_is_not_taken_for_the_content(large, viewer, proxy, sta
     proxy.faults[:] = [("status", status)] * 2
     with (
         large.open() as content,
-        pytest.raises(S3Error, match=f"S3 refuses GET .* {status}"),
+        pytest.raises(S3Error, match=f"S3 refuses GetObject .* {status}"),
     ):
         content.read()
     assert viewer.get(f"/files/{large.pk}/").status_code == 502

@@ -109,7 +109,7 @@ def upload(storage, operation, data):
     key, upload_id = operation.object_key, operation.upload_id
     url, header = storage.sign_part(key, upload_id, 1, digest, len(data))
     assert urllib3.request("PUT", url, body=data, headers={header: digest}).status == 200
-    return {"digests": [digest], "size": len(data)}
+    return {"digests": [digest], "size": len(data), "part_size": len(data)}
 
 
 def test_an_upload_in_parts_to_a_folded_key_is_refused_and_leaves_nothing(storage):

@@ -98,7 +98,7 @@ def test_a_lost_answer_leaves_the_old_content_in_the_trash(make_file, storage, d
     operations.end(Operation.objects.get())
     assert objects(storage) == {"a.txt": b"new", str(kept()): b"old"}
     row = File.objects.live().get()
-    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")[:4]
 
 
 @pytest.mark.parametrize(

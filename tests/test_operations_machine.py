@@ -462,7 +462,7 @@ class Machine(RuleBasedStateMachine):
         """Return the content of the object, of which the row tells the truth."""
         response = self.storage.request("GET", str(file))
         stat = read_stat(str(file), response.headers)
-        assert (file.size, file.content_type, file.etag, file.modified_at) == stat
+        assert (file.size, file.content_type, file.etag, file.modified_at) == stat[:4]
         return self._number(b"".join(self.storage.body(str(file), response)))
 
     def _objects(self):

@@ -55,7 +55,7 @@ def test_rename_records_the_new_object(make_file, put, storage):
     file.rename("b.bin")
     row = File.objects.get()
     assert row.pk == file.pk
-    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("b.bin")
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("b.bin")[:4]
     assert (str(file), file.size, file.content_type, file.etag) == ("b.bin", *row_facts(row))
 
 

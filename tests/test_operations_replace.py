@@ -24,8 +24,8 @@ def test_replace_keeps_id_and_key_and_puts_the_old_content_into_the_trash(make_f
     row, old = File.objects.live().get(), kept()
     assert (row.pk, str(row), row.name, str(old)[:7]) == (file.pk, "a.txt", "a.txt", ".files/")
     assert objects(storage) == {"a.txt": new, str(old): b"old"}
-    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")
-    assert (old.size, old.content_type, old.etag, old.modified_at) == storage.stat(str(old))
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")[:4]
+    assert (old.size, old.content_type, old.etag, old.modified_at) == storage.stat(str(old))[:4]
     assert (old.name, old.content_type) == ("a.txt", "text/x-old")
 
 

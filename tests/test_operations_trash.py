@@ -38,7 +38,7 @@ def test_restore_takes_the_file_out_of_the_trash_as_s3_has_it_now(make_file, sto
     file.restore()
     row = File.objects.get()
     assert (row.deleted_at, row.missing_at) == (None, None)
-    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a")
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a")[:4]
 
 
 def test_restore_refuses_a_file_whose_object_is_gone(make_file, storage):
@@ -143,7 +143,7 @@ def test_delete_leaves_what_came_in_place_of_a_missing_object(make_file, storage
 
 def test_delete_takes_a_file_of_which_the_caller_has_seen_no_content(storage, put, db):
     put("a", b"text")
-    file = File.objects.create(object_key="a")
+    file = File.objects.create(object_key="a", check=False)
     File.objects.get().refresh_from_storage()
     file.delete()
     assert (rows(), objects(storage)) == ([], {})
@@ -186,4 +186,4 @@ def test_a_delete_of_what_was_replaced_since_changes_nothing(make_file, storage)
     with pytest.raises(ConflictError):
         file.delete()
     row = File.objects.live().get()
-    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")
+    assert (row.size, row.content_type, row.etag, row.modified_at) == storage.stat("a.txt")[:4]

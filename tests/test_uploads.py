@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from files.models import File
 from files.operations import changes
+from files.storage.checksums import of_parts
 from files.uploads import json_views, steps
 from tests import location
 
@@ -97,6 +98,7 @@ def test_a_large_file_goes_in_parts_and_then_has_a_row(admin_client, storage):
     assert file.open().read() == DATA
     assert (file.size, file.content_type) == (len(DATA), "application/pdf")
     assert file.etag == storage.stat("a//b.pdf").etag
+    assert file.checksum == of_parts(digests, PART)
     assert history() == ["Added."]
 
 

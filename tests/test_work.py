@@ -304,19 +304,19 @@ def select(site, action, query="", **fields):
     return site.ask("POST", LIST + query, chosen | fields)
 
 
-def test_a_thousand_files_are_moved_and_counted(site, put):
+def test_hundreds_of_files_are_moved_and_counted(site, put):
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: put(f"a/{number}", b"x"), range(1000)))
-    File.objects.bulk_create(File(object_key=f"a/{number}") for number in range(1000))
+        list(threads.map(lambda number: put(f"a/{number}", b"x"), range(300)))
+    File.objects.bulk_create(File(object_key=f"a/{number}") for number in range(300))
     page = select(site, "move", "?folder=a/", folder="b").headers["Location"]
     found = []
     while not (state := site.shown(page)[0]).startswith("ended"):
-        found.append(int(re.fullmatch(r"under way, (\d+) of 1000 files", state)[1]))
+        found.append(int(re.fullmatch(r"under way, (\d+) of 300 files", state)[1]))
         time.sleep(1)
-    assert site.shown(page) == ("ended, 1000 of 1000 files", ["Moved 1000 files."])
+    assert site.shown(page) == ("ended, 300 of 300 files", ["Moved 300 files."])
     assert found == sorted(found)
-    assert len(set(found)) > 2
-    assert File.objects.filter(object_key__startswith="b/").count() == 1000
+    assert len(set(found)) > 1
+    assert File.objects.filter(object_key__startswith="b/").count() == 300
 
 
 def test_files_are_deleted_by_long_work(site, make_file, storage):

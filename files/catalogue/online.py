@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.postgres import operations
 from django.core.management.base import CommandError
-from django.db import InternalError, OperationalError, transaction
+from django.db import InternalError, OperationalError, migrations, transaction
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 LOCK_TIMEOUT = "500ms"  # all who come later wait as long as this one does
@@ -115,6 +115,17 @@ def drop_index(connection: Any, index: str) -> None:
     """Drop an index while others use the table."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+
+
+class AddField(migrations.AddField):
+    """Django's, for a table that others use: it takes no longer than the lock does."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        table = to_state.apps.get_model(app_label, self.model_name)._meta.db_table
+        with locked(schema_editor.connection, table):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
 class AddIndexConcurrently(operations.AddIndexConcurrently):

@@ -16,7 +16,6 @@ from files.operations.changes import (
     finish_upload,
     rename,
     replace,
-    replacing,
     restore,
     trash,
 )
@@ -29,12 +28,14 @@ from files.operations.interrupted import (
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
 from files.operations.operation import LATE, Operation
+from files.operations.sides import columns
 
 __all__ = [
     "LATE",
     "ConflictError",
     "Operation",
     "begin_upload",
+    "columns",
     "creating",
     "delete",
     "end",
@@ -47,7 +48,6 @@ __all__ = [
     "open_uploads",
     "rename",
     "replace",
-    "replacing",
     "restore",
     "trash",
 ]

@@ -19,7 +19,7 @@ from files.keys import RESERVED, validate_new_key
 from files.operations.interrupted import delete_object, insert_kept, settle, settle_all
 from files.operations.locking import conflict, in_callers_transaction, locked, refuse_transaction
 from files.operations.operation import Operation, who
-from files.operations.sides import rows, storage
+from files.operations.sides import columns, rows, storage
 from files.storage import ObjectChangedError, ObjectStat, S3UnavailableError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _creating(
         operation = operation or Operation.begin(Operation.Kind.CREATE, key)
         with _under_way(operation):
             stat = make(mark=operation.mark, on_upload=operation.note_upload)
-            for name, value in stat._asdict().items():
+            for name, value in columns(stat).items():
                 setattr(file, name, value)
             with transaction.atomic():
                 yield
@@ -137,7 +137,7 @@ def _restore(file: "File") -> None:
         return
     with _changing(file):
         stat = storage().stat(str(file))
-        with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
+        with _recording(file, **columns(stat, file), deleted_at=None):
             pass
 
 
@@ -168,7 +168,8 @@ def _move(file: "File", key: str, **changes: Any) -> None:
         )
         with _under_way(operation):
             etag, stat = _copy(operation)
-            with _recording(file, object_key=key, **stat._asdict(), missing_at=None, **changes):
+            stat = _same_bytes(stat, file, etag)
+            with _recording(file, object_key=key, **columns(stat), **changes):
                 operation.become_deletion(etag)
         operation.etag = etag
         _destroy_left(operation)
@@ -192,6 +193,11 @@ def _copy(operation: Operation) -> tuple[str, ObjectStat]:
     return etag, storage().copy(source, target, etag=etag, **write)
 
 
+def _same_bytes(copy: ObjectStat, file: "File", etag: str) -> ObjectStat:
+    """Return what is told of a copy of the object of this ETag, with the checksum of the file."""
+    return copy._replace(checksum=file.checksum if etag == file.etag else "")
+
+
 def _destroy_left(operation: Operation) -> None:
     """Delete the object that a rename has left, or leave that to purge_files where S3 does not."""
     try:
@@ -203,49 +209,53 @@ def _destroy_left(operation: Operation) -> None:
 
 def replace(file: "File", content: Any) -> None:
     """Put another content under the key: see `File.replace`."""
-    with replacing(file) as operation:
-        write: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
+
+    def write(operation: Operation) -> ObjectStat:
+        how: Any = {"mark": operation.mark, "on_upload": operation.note_upload}
         if operation.etag:
-            storage().replace(str(file), content, operation.etag, **write)
-        else:
-            storage().create(str(file), content, **write)
+            return storage().replace(str(file), content, operation.etag, **how)
+        return storage().create(str(file), content, **how)
+
+    _replace(file, write)
 
 
-@contextmanager
-def replacing(file: "File", upload: Operation | None = None) -> Iterator[Operation]:
-    """Keep a copy of the content in the trash while another one is written over it inside.
+def _replace(
+    file: "File", write: Callable[[Operation], ObjectStat], upload: Operation | None = None
+) -> None:
+    """Keep a copy of the content in the trash while `write` puts another one over it.
 
-    Yields the operation: its `etag` is that of the object to be replaced, empty where there is
-    none, and its `mark`, that of the upload where there is one, must be the mark of the write.
+    `write` gets the operation: its `etag` is that of the object to be replaced, empty where there
+    is none, and its `mark`, that of the upload where there is one, must be the mark of the write.
     """
-    with audit.change("replace", file), _replacing(file, upload) as operation:
-        yield operation
-
-
-@contextmanager
-def _replacing(file: "File", upload: Operation | None) -> Iterator[Operation]:
-    refuse_transaction("replace")
-    validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
-    with _changing(file, but=upload):
-        found = storage().find(str(file))
-        operation = Operation.begin(
-            Operation.Kind.REPLACE,
-            str(file),
-            copy_key=f"{RESERVED}{uuid.uuid4().hex}",
-            file_id=file.pk,
-            etag=found[0].etag if found else "",
-            **({"mark": upload.mark} if upload else {}),
-        )
-        with _under_way(operation):
-            kept = operation.etag and storage().copy(
-                str(file), operation.copy_key, etag=operation.etag, on_upload=operation.note_upload
+    with audit.change("replace", file):
+        refuse_transaction("replace")
+        validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
+        with _changing(file, but=upload):
+            found = storage().find(str(file))
+            operation = Operation.begin(
+                Operation.Kind.REPLACE,
+                str(file),
+                copy_key=f"{RESERVED}{uuid.uuid4().hex}",
+                file_id=file.pk,
+                etag=found[0].etag if found else "",
+                **({"mark": upload.mark} if upload else {}),
             )
-            yield operation
-            stat = storage().stat(str(file))
-            with _recording(file, **stat._asdict(), missing_at=None, deleted_at=None):
-                if kept:
-                    insert_kept(operation, kept, file.name)
-                operation.delete()
+            with _under_way(operation):
+                _write_over(file, operation, write)
+
+
+def _write_over(
+    file: "File", operation: Operation, write: Callable[[Operation], ObjectStat]
+) -> None:
+    kept = operation.etag and storage().copy(
+        str(file), operation.copy_key, etag=operation.etag, on_upload=operation.note_upload
+    )
+    kept = kept and _same_bytes(kept, file, operation.etag)
+    stat = write(operation)
+    with _recording(file, **columns(stat), deleted_at=None):
+        if kept:
+            insert_kept(operation, kept, file.name)
+        operation.delete()
 
 
 def begin_upload(key: str, content_type: str, who: str) -> Operation:
@@ -257,12 +267,14 @@ def begin_upload(key: str, content_type: str, who: str) -> Operation:
     return operation
 
 
-def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str], size: int) -> None:
+def finish_upload(
+    operation: Operation, file: "File", *, digests: Sequence[str], size: int, part_size: int
+) -> None:
     """Make the object of the parts: that of a new file, or another content of one that is there.
 
-    The parts must have these SHA-256, in Base64, and `size` bytes in all. Raises what `create` and
-    `File.replace` raise, and S3Error where S3 has other parts. What was interrupted on its way can
-    be finished again.
+    The parts must have these SHA-256, in Base64, and `size` bytes in all, `part_size` each but the
+    last. Raises what `create` and `File.replace` raise, and S3Error where S3 has other parts. What
+    was interrupted on its way can be finished again.
     """
     finish = partial(
         storage().finish_upload,
@@ -270,17 +282,17 @@ def finish_upload(operation: Operation, file: "File", *, digests: Sequence[str],
         operation.upload_id,
         digests=digests,
         size=size,
+        part_size=part_size,
         mark=operation.mark,
     )
     if file._state.adding:
         with creating(file, lambda **_: finish(), operation):
-            file.save()
+            file.save(check=False)
         return
     with _changing(file, but=operation):  # which records a replacement that has happened already
         is_done = storage().is_marked(operation.object_key, operation.mark)
     if not is_done:
-        with replacing(file, operation) as replacement:
-            finish(etag=replacement.etag or None)
+        _replace(file, lambda replacement: finish(etag=replacement.etag or None), operation)
     operation.delete()
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from files.keys import RESERVED
 from files.operations.locking import conflict, locked
 from files.operations.operation import LATE, Operation
-from files.operations.sides import rows, storage
+from files.operations.sides import columns, rows, storage
 from files.storage import ObjectChangedError, ObjectStat
 
 logger = logging.getLogger(__name__)
@@ -128,9 +128,7 @@ def _drop_copy(operation: Operation) -> None:
 def _record_replacement(operation: Operation, stat: ObjectStat) -> None:
     with transaction.atomic():
         _keep_copy(operation)
-        rows().filter(pk=operation.file_id, object_key=operation.object_key).update(
-            **stat._asdict(), missing_at=None
-        )
+        rows().filter(pk=operation.file_id, object_key=operation.object_key).update(**columns(stat))
 
 
 def _keep_copy(operation: Operation) -> None:
@@ -145,7 +143,7 @@ def insert_kept(operation: Operation, stat: ObjectStat, original_key: str) -> No
         object_key=operation.copy_key,
         original_key=original_key,
         deleted_at=timezone.now(),
-        **stat._asdict(),
+        **columns(stat),
     )
     rows().bulk_create([row])
 

@@ -3,11 +3,14 @@
 The model is looked up when it is needed, because it is made of the operations.
 """
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 
-from files.storage import ObjectStorage
+from files.storage import ObjectStat, ObjectStorage
+
+if TYPE_CHECKING:
+    from files.models import File
 
 
 def rows() -> Any:
@@ -18,3 +21,15 @@ def rows() -> Any:
 def storage() -> ObjectStorage:
     """Return the storage of the files' field."""
     return cast("ObjectStorage", apps.get_model("files", "File").object_key.field.storage)
+
+
+def columns(stat: ObjectStat, file: "File | None" = None) -> dict[str, Any]:
+    """Return the columns of a row whose object this is.
+
+    Where the object is still the one that the row of `file` knows, its checksum stays, and what was
+    found of its bytes.
+    """
+    found = stat._asdict() | {"missing_at": None, "changed_at": None}
+    if file is not None and file.etag == stat.etag:
+        return found | {"checksum": stat.checksum or file.checksum}
+    return found | {"damaged_at": None, "verified_at": None}

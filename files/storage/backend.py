@@ -19,12 +19,13 @@ from files.keys import MAX_KEY_LENGTH
 from files.storage.base import NEW, Name
 from files.storage.copying import Copies
 from files.storage.errors import taken
+from files.storage.listing import Page, pages
 from files.storage.marks import Write
 from files.storage.naming import alternative_name, fits, refuse_reserved
 from files.storage.opening import TAKEN, NewObjectFile, parse_mode
 from files.storage.options import FIXED, check_options
 from files.storage.reading import ObjectFile
-from files.storage.stat import ObjectStat, whole_seconds
+from files.storage.stat import ObjectStat
 from files.storage.uploads import ClientUploads
 
 SAVES = 8  # how often a save may find that somebody was faster
@@ -129,36 +130,21 @@ class ObjectStorage(Copies, ClientUploads):
         """Return the names of folders and of objects below the prefix `name`, without it."""
         name = str(name)
         prefix = f"{name}/" if name and not name.endswith("/") else name
-        folders: Any = []
-        files: Any = []
-        for page in self._pages(prefix, Delimiter="/"):
-            full = self.location + prefix
-            folders += [
-                entry["Prefix"].removeprefix(full).removesuffix("/")
-                for entry in page.get("CommonPrefixes", ())
-            ]
-            files += [
-                entry["Key"].removeprefix(full)
-                for entry in page.get("Contents", ())
-                if entry["Key"] != full
-            ]
-        return folders, files
+        folders, files = [], []
+        for page in self.pages(prefix, delimiter="/"):
+            folders += [folder.removeprefix(prefix).removesuffix("/") for folder in page.folders]
+            files += [entry.key.removeprefix(prefix) for entry in page.entries]
+        return folders, [name for name in files if name]
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, ObjectStat]]:
         """Yield key and stat of each object, in the order of the keys; a listing tells no type."""
-        for page in self._pages(prefix):
-            for entry in page.get("Contents", ()):
-                stat = ObjectStat(
-                    entry["Size"], "", entry["ETag"], whole_seconds(entry["LastModified"])
-                )
-                yield entry["Key"].removeprefix(self.location), stat
+        for page in self.pages(prefix):
+            for entry in page.entries:
+                yield entry.key, entry.stat
 
-    def _pages(self, prefix: str, **parameters: Any) -> Iterator[Any]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.objects.name, Prefix=self.location + prefix, **parameters
-        )
-        with self._boundary(prefix):
-            yield from pages
+    def pages(self, prefix: str = "", **options: Any) -> Iterator[Page]:
+        """Yield the objects with the prefix page by page: see `files.storage.listing.pages`."""
+        return pages(self.objects, prefix, **options)
 
     # Writing
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
@@ -48,11 +48,15 @@ LAST_ATTEMPT = 10
 FIRST_WAIT = 0.1  # seconds between two attempts, twice as long after each
 ANSWERS = {200, 206, 304, 412, 416}
 OPERATIONS = {"GET": "GetObject", "HEAD": "HeadObject"}
+LISTING = "ListObjectsV2"
+LISTING_EXPIRES = 60  # seconds
 NO_BUCKET = (
     "The name of the bucket is missing: set APP_BUCKET_NAME in the environment, or bucket_name in"
     " STORAGES."
 )
 NETWORK_ERRORS = (urllib3.exceptions.HTTPError, OSError)
+
+T = TypeVar("T")
 
 
 class Response:
@@ -174,43 +178,56 @@ class Bucket:
         Failures that may pass are tried again, for less than 30 s in all. Raises FileNotFoundError,
         PermissionError, S3UnavailableError, S3Error.
         """
+        send, take = partial(self._send, method, key, headers or {}), partial(_of_object, key)
+        return self._ask(OPERATIONS[method], method, key, send, take)
+
+    def list_page(self, prefix: str, **params: str) -> bytes:
+        """Return the XML of one page of ListObjectsV2, of keys with the prefix.
+
+        `params` are more of the query; all keys in it, and in the answer, have the location. Raises
+        as `request` does.
+        """
+        query = {"list-type": "2", "encoding-type": "url", "prefix": self._location + prefix}
+
+        def send() -> Response:
+            request = AWSRequest("GET", self.root, params=query | params)
+            self.signer(LISTING_EXPIRES).add_auth(request)
+            return self.send(cast("str", request.url))
+
+        return self._ask(LISTING, "GET", prefix, send, _whole)
+
+    def _ask(
+        self,
+        operation: str,
+        method: str,
+        key: str,
+        send: Callable[[], Response],
+        take: Callable[[Response], T],
+    ) -> T:
+        """Return what `take` makes of S3's answer."""
         end = time.monotonic() + LAST_ATTEMPT
         for attempt in range(1, ATTEMPTS + 1):
             last = partial(_is_last, attempt, end)
-            with requested(OPERATIONS[method], self.full_key(key)) as entry:
-                response = self._attempt(method, key, headers or {}, last, entry)
-            if response:
-                return response
+            with requested(operation, self.full_key(key)) as entry:
+                try:
+                    response = send()
+                    entry.answered(response.status, response.headers)
+                    if response.status in ANSWERS:
+                        return take(response)
+                except S3Error:  # is an OSError too
+                    raise
+                except NETWORK_ERRORS as error:
+                    entry.error = type(error).__name__
+                    if last():
+                        raise unreachable(self.origin, key, error) from None
+                except BotoCoreError as error:
+                    raise failed(self.origin, key, error) from None
+                else:
+                    if response.status not in TRANSIENT or last():
+                        self._refuse(operation, method, key, response, entry)
+                    response.close()
             back_off(attempt)
         raise AssertionError("the last attempt returns or raises")
-
-    def _attempt(
-        self,
-        method: str,
-        key: str,
-        headers: Mapping[str, str],
-        is_last: Callable[[], bool],
-        entry: Entry,
-    ) -> Response | None:
-        """Return S3's answer, or None for a failure that may pass; raise it at the last attempt."""
-        try:
-            response = self._send(method, key, headers)
-        except S3Error:  # is an OSError too
-            raise
-        except NETWORK_ERRORS as error:
-            entry.error = type(error).__name__
-            if is_last():
-                raise unreachable(self.origin, key, error) from None
-            return None
-        except BotoCoreError as error:
-            raise failed(self.origin, key, error) from None
-        entry.answered(response.status, response.headers)
-        if response.status in ANSWERS:
-            return _of_object(key, response)
-        if response.status not in TRANSIENT or is_last():
-            self._refuse(method, key, response, entry)
-        response.close()
-        return None
 
     def _send(self, method: str, key: str, headers: Mapping[str, str]) -> Response:
         return self.send(self.presign(method, key), method, headers)
@@ -240,7 +257,9 @@ class Bucket:
                 )
             )
 
-    def _refuse(self, method: str, key: str, response: Response, entry: Entry) -> NoReturn:
+    def _refuse(
+        self, operation: str, method: str, key: str, response: Response, entry: Entry
+    ) -> NoReturn:
         """Raise what Python has for S3's refusal."""
         if method == "HEAD" and response.status in {400, 403}:
             response = self._explained(key, response)
@@ -248,7 +267,7 @@ class Bucket:
         entry.code = code
         origin, region = self.origin, response.headers.get("x-amz-bucket-region", "")
         raise refused(
-            Refusal(method, self.name, key, response.status, code, message, origin, region)
+            Refusal(operation, self.name, key, response.status, code, message, origin, region)
         )
 
     def _explained(self, key: str, response: Response) -> Response:
@@ -270,6 +289,13 @@ def _of_object(key: str, response: Response) -> Response:
         response.close()
         raise no_object(key)
     return response
+
+
+def _whole(response: Response) -> bytes:
+    try:
+        return response.raw.read(decode_content=True)
+    finally:
+        response.close()
 
 
 def _is_last(attempt: int, end: float) -> bool:

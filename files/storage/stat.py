@@ -9,6 +9,7 @@ from files.storage.errors import no_object
 
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
+STANDARD = "STANDARD"  # the storage class of which HEAD says nothing
 
 # What a copy keeps besides the bytes and the metadata: S3's headers, and boto3's parameters.
 COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -32,13 +33,16 @@ COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
 class ObjectStat(NamedTuple):
     """What S3 tells of an object: `size` in bytes, the rest as in its headers.
 
-    `modified_at` is in whole seconds, as in an HTTP date (RFC 9110 section 5.6.7).
+    `modified_at` is in whole seconds, as in an HTTP date (RFC 9110 section 5.6.7). The `checksum`
+    is empty where the bytes have not been here: see `files.storage.checksums`.
     """
 
     size: int
     content_type: str
     etag: str
     modified_at: datetime
+    storage_class: str = STANDARD
+    checksum: str = ""
 
 
 def whole_seconds(date: datetime) -> datetime:
@@ -54,6 +58,7 @@ def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:
             content_type=headers.get("Content-Type", "")[:MAX_TYPE_LENGTH],
             etag=headers["ETag"],
             modified_at=parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC),
+            storage_class=headers.get("x-amz-storage-class", STANDARD),
         )
     except (KeyError, ValueError):
         raise no_object(key) from None

@@ -2,17 +2,17 @@
 
 import base64
 import errno
-import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+from files.storage import checksums
 from files.storage.base import NEW
 from files.storage.errors import S3Error
 from files.storage.marks import Write, marked
 from files.storage.multipart import MultipartUpload
-from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat
+from files.storage.stat import MAX_TYPE_LENGTH, STANDARD, ObjectStat
 from files.storage.writing import ConditionalWrites
 
 EXPIRES = 3600  # seconds for which a part may be sent by its URL
@@ -50,10 +50,12 @@ class ClientUploads(ConditionalWrites):
         *,
         digests: Sequence[str],
         size: int,
+        part_size: int,
         mark: str,
         etag: str | None = None,
     ) -> ObjectStat:
-        """Make the object of the parts, when they are `size` bytes with these SHA-256, in Base64.
+        """Make the object of the parts, when they are `size` bytes with these SHA-256, in Base64,
+        and `part_size` bytes each but the last.
 
         It is a new one, or replaces the one of that ETag; return what S3 tells of it. Raises
         FileExistsError, ObjectChangedError, and S3Error where S3 has other parts than these; then
@@ -68,7 +70,8 @@ class ClientUploads(ConditionalWrites):
             upload.complete(parts, **write.condition)
         self._undo_folded(key, mark)
         with self._boundary(key):
-            return self._check(key, size, digests, is_new=etag is None)
+            stat = self._check(key, size, digests, is_new=etag is None)
+        return stat._replace(checksum=checksums.of_parts(digests, part_size))
 
     def _check(self, key: str, size: int, digests: Sequence[str], *, is_new: bool) -> ObjectStat:
         """Compare the object with the checksum of its parts' checksums; delete a new one if wrong.
@@ -76,14 +79,15 @@ class ClientUploads(ConditionalWrites):
         S3 has compared each part as it came, so that this should find nothing.
         """
         head = self.client.head_object(**self._at(key), ChecksumMode="ENABLED")
-        expected = hashlib.sha256(b"".join(map(base64.b64decode, digests))).digest()
+        expected = checksums.sha256_of_parts(digests)
         sent = head.get("ChecksumSHA256", "").partition("-")[0]
         if head["ContentLength"] != size or sent != base64.b64encode(expected).decode():
             if is_new:
                 self._delete(key, head["ETag"])
             raise S3Error(errno.EIO, "The object is not what was sent", key)
         content_type = head.get("ContentType", "")[:MAX_TYPE_LENGTH]
-        return ObjectStat(size, content_type, head["ETag"], head["LastModified"])
+        storage_class = head.get("StorageClass", STANDARD)
+        return ObjectStat(size, content_type, head["ETag"], head["LastModified"], storage_class)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Throw the parts away; it is no error when there is no such upload."""

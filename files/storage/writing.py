@@ -1,5 +1,6 @@
 """Conditional writes: a new object overwrites nothing, and what is replaced has a known ETag."""
 
+import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from files.keys import guess_type
+from files.storage import checksums
 from files.storage.base import NEW
 from files.storage.errors import changed, folded
 from files.storage.marks import MarkedObjects, OnUpload, Write, marked
@@ -44,8 +46,8 @@ class ConditionalWrites(MarkedObjects):
         has written the object right afterwards.
         """
         write = Write(NEW, mark or uuid.uuid4().hex, on_upload)
-        self._write(key, content, write)
-        return self._written(key, write)
+        checksum = self._write(key, content, write)
+        return self._written(key, write)._replace(checksum=checksum)
 
     def replace(
         self,
@@ -62,34 +64,30 @@ class ConditionalWrites(MarkedObjects):
         """
         self.refuse_folded(key)
         write = Write({"IfMatch": etag}, mark or uuid.uuid4().hex, on_upload)
-        self._write(key, content, write)
-        return self._written(key, write)
+        checksum = self._write(key, content, write)
+        return self._written(key, write)._replace(checksum=checksum)
 
-    def _write(self, key: str, content: "File[Any]", write: Write) -> None:
+    def _write(self, key: str, content: "File[Any]", write: Write) -> str:
+        """Write the content; return its checksum."""
         refuse_reserved(key)
         if content.seekable():
             content.seek(0)
         size = part_size(_length(content), PART_SIZE)
         parameters = marked(self._get_write_parameters(key, content), write.mark)
         data = _read_part(content, size)
+        digest = hashlib.sha256(data)
         with self._recognizing(key, write):
             if len(data) < size:
                 self._put(key, data, **parameters, **write.condition)
             else:
-                self._write_parts(key, content, data, write, parameters)
+                with self._uploading(key, write, **parameters) as upload:
+                    parts = [upload.put(1, data)]
+                    while data := _read_part(content, size):
+                        digest.update(data)
+                        parts.append(upload.put(len(parts) + 1, data))
+                    upload.complete(parts, **write.condition)
         self._undo_folded(key, write.mark)
-
-    def _write_parts(
-        self, key: str, content: "File[Any]", data: bytes, write: Write, parameters: dict[str, Any]
-    ) -> None:
-        """Write in parts as large as `data`, which is the first one."""
-        size = len(data)
-        with self._uploading(key, write, **parameters) as upload:
-            parts: list[Any] = []
-            while data:
-                parts.append(upload.put(len(parts) + 1, data))
-                data = _read_part(content, size)
-            upload.complete(parts, **write.condition)
+        return checksums.of_whole(digest.digest())
 
     def _undo_folded(self, key: str, mark: str) -> None:
         """Delete the object just written where S3 keeps it by another key. Raises S3Error then."""

@@ -93,7 +93,13 @@ def finish(user: Any, asked: Finish) -> Stored:
         return Stored(_finished(ticket), "unchanged")
     is_new = ticket.replaces is None
     file = File(object_key=ticket.key) if is_new else _replaced(user, ticket)
-    operations.finish_upload(operation, file, digests=asked.digests, size=ticket.size)
+    operations.finish_upload(
+        operation,
+        file,
+        digests=asked.digests,
+        size=ticket.size,
+        part_size=ticket.part_size,
+    )
     return Stored(file, "added" if is_new else "replaced")
 
 

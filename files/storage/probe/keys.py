@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from files.keys import MAX_KEY_LENGTH
+from files.storage.listing import Page
 from files.storage.probe.ground import Ground
 from files.storage.probe.promises import promise
 
@@ -105,8 +106,7 @@ def order_of_listings(ground: Ground) -> Iterator[str]:
 @promise("pages of listings", "each key is listed once, on whatever page, and after any other")
 def pages_of_listings(ground: Ground) -> Iterator[str]:
     keys, prefix = _write(ground, "paged/", PAGED), f"{ground.folder}paged/"
-    pages = ground.storage._pages(prefix, PaginationConfig={"PageSize": 3})
-    found = _keys_of(ground, pages)
+    found = _keys_of(ground.storage.pages(prefix, limit=3))
     if sorted(found) != sorted(keys):
         yield f"{_names(set(keys) - set(found)) or 'no key'} lost between pages of three"
     skipped = [
@@ -141,18 +141,12 @@ def _write(ground: Ground, folder: str, names: Sequence[str]) -> list[str]:
 
 
 def _keys_after(ground: Ground, prefix: str, key: str) -> list[str]:
-    full = ground.storage.objects.full_key(key)
-    return _keys_of(ground, ground.storage._pages(prefix, StartAfter=full))
+    return _keys_of(ground.storage.pages(prefix, after=key))
 
 
-def _keys_of(ground: Ground, pages: Iterator[dict[str, list[dict[str, str]]]]) -> list[str]:
-    location = ground.storage.location
+def _keys_of(pages: Iterator[Page]) -> list[str]:
     try:
-        return [
-            entry["Key"].removeprefix(location)
-            for page in pages
-            for entry in page.get("Contents", ())
-        ]
+        return [entry.key for page in pages for entry in page.entries]
     except PermissionError:
         raise
     except OSError:

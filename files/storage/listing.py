@@ -1,0 +1,97 @@
+"""Listings of the bucket by ListObjectsV2, page by page.
+
+botocore needs 70 ms of CPU for a page of 1,000 objects, the parser of Python's own 6 ms.
+"""
+
+import errno
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from files.storage.bucket import Bucket
+from files.storage.errors import S3Error
+from files.storage.stat import STANDARD, ObjectStat, whole_seconds
+
+PAGE = 1000  # objects, S3's limit
+
+
+class Entry(NamedTuple):
+    """An object in a listing; `modified` is in ISO 8601. A listing tells no type."""
+
+    key: str
+    size: int
+    etag: str
+    modified: str
+    storage_class: str
+
+    @property
+    def modified_at(self) -> datetime:
+        """When the object was written, in whole seconds as HEAD tells it."""
+        return whole_seconds(datetime.fromisoformat(self.modified))
+
+    @property
+    def stat(self) -> ObjectStat:
+        """What HEAD tells, but for the type."""
+        return ObjectStat(self.size, "", self.etag, self.modified_at, self.storage_class)
+
+
+class Page(NamedTuple):
+    """A part of a listing; `folders` are common prefixes, `token` is empty on the last page."""
+
+    entries: list[Entry]
+    folders: list[str]
+    token: str
+
+
+def pages(
+    bucket: Bucket, prefix: str = "", *, after: str = "", delimiter: str = "", limit: int = PAGE
+) -> Iterator[Page]:
+    """Yield what the bucket has with the prefix and behind the key `after`, `limit` on a page.
+
+    Raises PermissionError, S3UnavailableError, S3Error. A key with bytes that are not UTF-8 has
+    these as halves of surrogate pairs, with which no file can be made.
+    """
+    params = {"max-keys": str(limit)}
+    if delimiter:
+        params["delimiter"] = delimiter
+    if after:
+        params["start-after"] = bucket.full_key(after)
+    while True:
+        page = _parse(prefix, bucket.list_page(prefix, **params), len(bucket.full_key("")))
+        yield page
+        if not page.token:
+            return
+        params["continuation-token"] = page.token
+
+
+def _parse(prefix: str, body: bytes, location: int) -> Page:
+    """Return the page, its keys without the `location` characters that stand in front of each."""
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 - from S3
+        space = root.tag.removesuffix("ListBucketResult")
+        is_encoded = root.findtext(f"{space}EncodingType") == "url"
+        decode = partial(unquote_plus, errors="surrogateescape") if is_encoded else str
+        entries = [
+            Entry(decode(key)[location:], int(size), etag, modified, storage_class or STANDARD)
+            for key, size, etag, modified, storage_class in _contents(root, space)
+        ]
+        folders = [
+            decode(folder.text or "")[location:]
+            for folder in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")
+        ]
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError):
+        text = "S3's listing cannot be read: this server encodes keys otherwise than AWS"
+        raise S3Error(errno.EIO, text, prefix) from None
+    token = root.findtext(f"{space}NextContinuationToken") or ""
+    if root.findtext(f"{space}IsTruncated") == "true" and not token:
+        raise S3Error(errno.EIO, "S3 breaks off its listing and does not say how to go on", prefix)
+    return Page(entries, folders, token)
+
+
+def _contents(root: ElementTree.Element, space: str) -> Iterator[list[Any]]:
+    names = [f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified", "StorageClass")]
+    for found in root.iterfind(f"{space}Contents"):
+        yield [found.findtext(name) for name in names]
