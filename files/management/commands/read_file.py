@@ -11,6 +11,7 @@ from django.db import OperationalError, ProgrammingError
 
 from files import audit
 from files.management import output
+from files.management.running import sentence
 from files.models import File
 
 
@@ -51,7 +52,7 @@ class Command(BaseCommand):
         except UnicodeError as error:
             raise CommandError(f"File {id} is not {encoding}: {_reason(error)}") from error
         except OSError as error:
-            raise CommandError(f"File {id}: {_sentence(error)}.") from error
+            raise CommandError(f"File {id}: {sentence(error)}.") from error
 
     def _print(self, pieces: Iterator[bytes]) -> None:
         stdout = getattr(self.stdout, "buffer", None)  # a test's StringIO has none
@@ -108,11 +109,6 @@ def _reason(error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"{error.reason}. --raw prints the bytes, --encoding names what they are in."
     return f"{error}."
-
-
-def _sentence(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return f"{text}: {error.filename!r}" if error.filename else text
 
 
 def _as_utf8(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
