@@ -149,7 +149,7 @@ def test_what_others_keep_below_the_reserved_prefix_is_told_and_stays(make_file,
     put(".files/theirs", b"x")
     assert purge("--dry-run")[0] == ["? .files/theirs (not of this catalogue, so it stays)"]
     assert purge("--older-than=0")[0] == ["- a"]
-    assert [key for key, _ in storage.list(".files/")] == [".files/theirs"]
+    assert [key for key, _ in storage.list(".files/")] == [".files/owner", ".files/theirs"]
 
 
 def test_a_file_that_another_table_needs_stays_and_is_told(trash, storage, referring):

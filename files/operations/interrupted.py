@@ -8,7 +8,7 @@ from django.db import connection, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from files.keys import RESERVED
+from files.keys import OWNER, RESERVED
 from files.operations.locking import conflict, locked
 from files.operations.operation import LATE, Operation
 from files.operations.sides import columns, rows, storage
@@ -33,6 +33,8 @@ def open_uploads(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
 def foreign_keys() -> Iterator[str]:
     """Yield the keys below the reserved prefix that neither a row nor an operation names."""
     for key, _stat in storage().list(RESERVED):
+        if key == OWNER:
+            continue
         if not rows().filter(object_key=key).exists() and not is_left_over(key):
             yield key
 

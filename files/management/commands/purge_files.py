@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from files import operations
+from files.catalogue import owner
 from files.keys import visible
 from files.models import File, Operation
 
@@ -61,6 +62,10 @@ class Command(BaseCommand):
     def handle(self, *, prefix: str, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
         self._dry_run, self._failed = dry_run, 0
+        try:
+            (owner.check if dry_run else owner.claim)()
+        except OSError as error:
+            raise CommandError(f"{_reason(error)}.") from error
         for file in _trashed(prefix, now - options["older_than"]):
             self._end(visible(file.name), file.delete)
         for operation in operations.interrupted(prefix, now - operations.LATE):
