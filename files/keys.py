@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 RESERVED = ".files/"  # what the project keeps for itself in the bucket
-OWNER = f"{RESERVED}owner"  # the object that names the database whose the bucket is
+OWNER = f"{RESERVED}owner"  # the object that names the database which owns the bucket
 
 # What servers that keep objects as files in folders take for the separator of folders, or drop.
 _FOLDABLE = re.compile(r"^/|//|/$|\\|(^|/)\.\.?(/|$)")

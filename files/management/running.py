@@ -79,11 +79,13 @@ class RunningCommand(BaseCommand):
     """Works through what has a prefix. It may be interrupted at any point and run again.
 
     The exit status is 0 where there was nothing to find, FOUND where there was, UNFINISHED where a
-    part failed, and 130 after Ctrl-C; a summary on stderr comes with each.
+    part failed, and 130 after Ctrl-C; a summary on stderr comes with each, but where `tells_end` is
+    false with the last alone.
     """
 
     requires_system_checks = []
     unit = "objects"
+    tells_end = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -102,7 +104,7 @@ class RunningCommand(BaseCommand):
                 self.progress.close()
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
                 raise CommandError(text, returncode=UNFINISHED) from error
-        if options["verbosity"]:
+        if options["verbosity"] and self.tells_end:
             self.stderr.write(f"{self.summary()}.")
         if status:
             sys.exit(status)

@@ -28,6 +28,7 @@ from files.operations.interrupted import (
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
 from files.operations.operation import LATE, Operation
+from files.operations.purging import purge
 from files.operations.sides import columns
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "is_left_over",
     "locked",
     "open_uploads",
+    "purge",
     "rename",
     "replace",
     "restore",

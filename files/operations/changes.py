@@ -311,7 +311,7 @@ def _delete(file: "File", delete_row: Callable[[], Any], waits: bool) -> Any:
             raise conflict(str(file))
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
-        operation.etag, operation.who = _etag_to_delete(file), who()
+        operation.etag, operation.who = etag_to_delete(file), who()
         with transaction.atomic():
             operation.save()
             result = delete_row()
@@ -330,7 +330,7 @@ def _copy_of_row(file: "File") -> "File":
     return type(file)(**{name: getattr(file, name) for name in names})
 
 
-def _etag_to_delete(file: "File") -> str:
+def etag_to_delete(file: "File") -> str:
     """Return the ETag of the object, empty where there is none: S3 is asked before the row goes.
 
     Raises ObjectChangedError where the object is another one than the row knows.

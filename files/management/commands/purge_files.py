@@ -1,22 +1,23 @@
 """`manage.py purge_files`: empty the trash, and end what was interrupted."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import IntegrityError
+from django.core.management.base import CommandError, CommandParser
+from django.db import IntegrityError, models
 from django.db.models import Q
 from django.utils import timezone
 
 from files import operations
 from files.catalogue import owner
 from files.keys import visible
+from files.management.running import RunningCommand, positive
 from files.models import File, Operation
 
 BATCH = 1000
+WORKERS = 8
 
 
 def days(text: str) -> timedelta:
@@ -30,7 +31,7 @@ def days(text: str) -> timedelta:
     return age
 
 
-class Command(BaseCommand):
+class Command(RunningCommand):
     """Ends each thing by itself: it may be interrupted, run again, and run twice at once."""
 
     help = (
@@ -38,11 +39,11 @@ class Command(BaseCommand):
         " a rename; and abort uploads in parts that were begun long ago and never finished. Print a"
         " line for each. Uploads of others who share the bucket are left alone."
     )
+    unit = "things"
+    tells_end = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "prefix", nargs="?", default="", help="only keys that begin so; default: all"
-        )
+        super().add_arguments(parser)
         parser.add_argument(
             "--older-than",
             metavar="DAYS",
@@ -57,50 +58,70 @@ class Command(BaseCommand):
             default="7",
             help="uploads begun longer ago than that; default: 7",
         )
+        parser.add_argument(
+            "--workers",
+            type=positive,
+            default=WORKERS,
+            help=f"requests at a time by which S3 is asked for objects; default: {WORKERS}",
+        )
         parser.add_argument("--dry-run", action="store_true", help="only print what would go")
 
-    def handle(self, *, prefix: str, dry_run: bool, **options: Any) -> None:
-        now = timezone.now()
-        self._dry_run, self._failed = dry_run, 0
+    def run(self, **options: Any) -> int:
+        prefix, now = options["prefix"], timezone.now()
+        self._dry_run, self._failed = options["dry_run"], 0
         try:
-            (owner.check if dry_run else owner.claim)()
+            (owner.check if self._dry_run else owner.claim)()
         except OSError as error:
             raise CommandError(f"{_reason(error)}.") from error
-        for file in _trashed(prefix, now - options["older_than"]):
-            self._end(visible(file.name), file.delete)
-        for operation in operations.interrupted(prefix, now - operations.LATE):
-            what = f"an interrupted {operation.get_kind_display()}"
-            self._end_operation(operation, what)
-        for operation in operations.open_uploads(prefix, now - options["uploads_older_than"]):
-            self._end_operation(operation, "an unfinished upload")
-        if dry_run:
+        self._empty_trash(_trashed(prefix, now - options["older_than"]), options["workers"])
+        interrupted = operations.interrupted(prefix, now - operations.LATE)
+        self._end(interrupted, "an interrupted {}")
+        uploads = operations.open_uploads(prefix, now - options["uploads_older_than"])
+        self._end(uploads, "an unfinished upload")
+        if self._dry_run:
             self._list_foreign()
         if self._failed:
             raise CommandError(f"{self._failed} could not be deleted: run it again.")
+        return 0
 
-    def _end_operation(self, operation: Operation, what: str) -> None:
-        self._end(f"{visible(operation.object_key)} ({what})", partial(operations.end, operation))
+    def _empty_trash(self, files: Iterator[File], workers: int) -> None:
+        ends = ((file, None) for file in files)
+        for file, error in ends if self._dry_run else operations.purge(files, workers):
+            self._tell(visible(file.name), error)
 
-    def _end(self, what: str, end: Callable[[], object]) -> None:
-        """Do it and print the line; skip what somebody else is working on."""
-        try:
-            if not self._dry_run:
-                end()
-        except operations.ConflictError:
+    def _end(self, found: "models.QuerySet[Operation]", what: str) -> None:
+        for operation in found:
+            error = None
+            try:
+                if not self._dry_run:
+                    operations.end(operation)
+            except (OSError, IntegrityError) as reason:
+                error = reason
+            kind = what.format(operation.get_kind_display())
+            self._tell(f"{visible(operation.object_key)} ({kind})", error)
+
+    def _tell(self, what: str, error: Exception | None) -> None:
+        """Print the line; say nothing of what somebody else is working on."""
+        if isinstance(error, operations.ConflictError):
             return
-        except (OSError, IntegrityError) as error:
-            self._failed += 1
-            self.stderr.write(f"! {what}: {_reason(error)}")
+        if error is None:
+            self.progress.print(f"- {what}")
+            self.progress.advance()
         else:
-            self.stdout.write(f"- {what}")
+            self._failed += 1
+            self.progress.print(f"! {what}: {_reason(error)}", to_stderr=True)
 
     def _list_foreign(self) -> None:
         """Print what others have put where the project keeps its own objects: it stays."""
         try:
             for key in operations.foreign_keys():
-                self.stdout.write(f"? {visible(key)} (not of this catalogue, so it stays)")
+                self.progress.print(f"? {visible(key)} (not of this catalogue, so it stays)")
         except OSError as error:
             raise CommandError(f"{_reason(error)}.") from error
+
+    def summary(self) -> str:
+        done = "found" if self._dry_run else "deleted"
+        return f"{self.progress.done:,} {done}, {self._failed:,} could not be deleted"
 
 
 def _reason(error: Exception) -> str:
