@@ -65,7 +65,11 @@ class FileAdmin(FileChanges):
         "etag",
         "modified_at",
         "created_at",
+        "checksum",
+        "verified_at",
         "missing_at",
+        "changed_at",
+        "damaged_at",
         "deleted_at",
     )
     readonly_fields = fields
@@ -83,7 +87,8 @@ class FileAdmin(FileChanges):
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         if obj is None:
             return ["content", "key", "into"]
-        unset = {name for name in ("missing_at", "deleted_at") if getattr(obj, name) is None}
+        known = "checksum", "verified_at", "missing_at", "changed_at", "damaged_at", "deleted_at"
+        unset = {name for name in known if not getattr(obj, name)}
         return [name for name in self.fields if name not in unset]
 
     def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
@@ -136,7 +141,11 @@ class FileAdmin(FileChanges):
     def state(self, file: File) -> str:
         if file.deleted_at:
             return gettext("in the trash")
-        return gettext("missing") if file.missing_at else ""
+        if file.missing_at:
+            return gettext("missing")
+        if file.damaged_at:
+            return gettext("damaged")
+        return gettext("changed") if file.changed_at else ""
 
     @admin.display(description=_("content"))
     def content(self, file: File) -> str:

@@ -10,6 +10,7 @@ from files.storage.errors import no_object
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
 STANDARD = "STANDARD"  # the storage class of which HEAD says nothing
+ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}  # storage classes that S3 reads only what is restored of
 
 # What a copy keeps besides the bytes and the metadata: S3's headers, and boto3's parameters.
 COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {

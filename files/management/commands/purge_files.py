@@ -39,7 +39,7 @@ class Command(RunningCommand):
         " a rename; and abort uploads in parts that were begun long ago and never finished. Print a"
         " line for each. Uploads of others who share the bucket are left alone."
     )
-    unit = "things"
+    unit = "thing"
     tells_end = False
 
     def add_arguments(self, parser: CommandParser) -> None:
