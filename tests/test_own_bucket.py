@@ -77,11 +77,14 @@ def test_the_object_names_the_database_for_people(db, storage):
     assert data["system_identifier"].isdecimal()
 
 
-@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
-def test_a_copy_of_the_database_deletes_nothing(trashed, copy, storage, dry_run):
+@pytest.mark.parametrize(
+    "options", [[], ["--dry-run"], ["--orphans"], ["--orphans", "--apply"]], ids=" ".join
+)
+def test_a_copy_of_the_database_deletes_nothing(trashed, copy, storage, put, options):
+    put("orphan", b"text")
     owner.claim()
     before = state(), objects(storage)
-    stdout, stderr, status = told_by(copy, "purge_files", "--older-than=0", *dry_run)
+    stdout, stderr, status = told_by(copy, "purge_files", "--older-than=0", *options)
     text = f"is that of another database, {owner.owner()}, since {owner.owner().since}"
     how = "to hand it over to this database, run `manage.py own_bucket --take`."
     assert (stdout, status) == ("", 1)

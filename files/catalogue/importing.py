@@ -114,11 +114,11 @@ def _write(walk: Walk, stretch: Stretch, found: dict[str, Entry]) -> tuple[list[
     """
     while True:
         with transaction.atomic():
-            added = _execute(INSERT, [(entry, None) for entry in found.values()])
+            added = execute(INSERT, [(entry, None) for entry in found.values()])
             old = [
                 (entry, stretch.rows[key]) for key, entry in found.items() if key in stretch.rows
             ]
-            updated = _execute(UPDATE, old)
+            updated = execute(UPDATE, old)
             written = {*added, *updated}
             now = walk.objects_now(stretch, written)
             if all(_is_same(now.get(key), found[key]) for key in written):
@@ -131,7 +131,7 @@ def _is_same(now: Entry | None, entry: Entry) -> bool:
     return now is not None and (now.size, now.etag) == (entry.size, entry.etag)
 
 
-def _execute(sql: str, found: "Sequence[tuple[Entry, Row | None]]") -> list[str]:
+def execute(sql: str, found: "Sequence[tuple[Entry, Row | None]]") -> list[str]:
     """Write the rows; return the keys of those that are written."""
     if not found:
         return []

@@ -1,14 +1,17 @@
 """What commands share that work through a whole catalogue: progress, and how they end."""
 
+import re
 import sys
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 
 # Exit statuses, besides 0 and those of a signal.
 FOUND = 1
@@ -22,6 +25,22 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def age(text: str) -> timedelta:
+    """Read how long something may have been: `30d`, `12h`, or a number of days."""
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([dh]?)", text)
+    try:
+        if not found:
+            raise ValueError
+        number = float(found[1])
+        past = timedelta(hours=number) if found[2] == "h" else timedelta(days=number)
+        timezone.now() - past  # which has no year before the first
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(
+            f"{text!r} is no number of days up to now: write it as 30d or as 12h"
+        ) from None
+    return past
 
 
 class Progress:

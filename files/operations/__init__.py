@@ -21,7 +21,6 @@ from files.operations.changes import (
 )
 from files.operations.interrupted import (
     end,
-    foreign_keys,
     interrupted,
     is_left_over,
     open_uploads,
@@ -41,7 +40,6 @@ __all__ = [
     "delete",
     "end",
     "finish_upload",
-    "foreign_keys",
     "in_callers_transaction",
     "interrupted",
     "is_left_over",

@@ -132,7 +132,7 @@ def restore(file: "File") -> None:
 def _restore(file: "File") -> None:
     if file.original_key:
         with _changing(file):  # which ends what an interrupted restore has left under the key
-            key = _free_key(file.original_key)
+            key = _free_key(file.original_key.removeprefix(RESERVED))
         _move(file, key, original_key="", deleted_at=None)
         return
     with _changing(file):

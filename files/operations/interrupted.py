@@ -1,14 +1,14 @@
 """What was interrupted: the next attempt on its keys ends it, or a sweep."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db import connection, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from files.keys import OWNER, RESERVED
+from files.keys import RESERVED
 from files.operations.locking import conflict, locked
 from files.operations.operation import LATE, Operation
 from files.operations.sides import columns, rows, storage
@@ -28,15 +28,6 @@ def open_uploads(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
     """Return the uploads by browsers and programs that were begun before and have not ended."""
     found = Operation.objects.filter(object_key__startswith=prefix, started_at__lt=before)
     return found.filter(kind=Operation.Kind.UPLOAD).order_by("pk")
-
-
-def foreign_keys() -> Iterator[str]:
-    """Yield the keys below the reserved prefix that neither a row nor an operation names."""
-    for key, _stat in storage().list(RESERVED):
-        if key == OWNER:
-            continue
-        if not rows().filter(object_key=key).exists() and not is_left_over(key):
-            yield key
 
 
 def is_left_over(key: str) -> bool:

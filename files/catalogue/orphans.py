@@ -1,0 +1,61 @@
+"""Objects without a row, which get one in the trash, to be restored until that is emptied."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from files.catalogue.importing import NOT_NAMED, OBJECTS, execute
+from files.catalogue.walk import Part, Stretch, Walk
+from files.keys import OWNER, RESERVED
+from files.storage import Entry
+
+# S3's console makes an object of the prefix alone, where somebody makes a folder.
+NEVER = {OWNER, RESERVED}
+
+INSERT = f"""
+    INSERT INTO files (object_key, size, etag, modified_at, storage_class, content_type,
+                       deleted_at, original_key)
+    SELECT key, bytes, tag, date_trunc('second', modified), class, kind,
+           now(), CASE WHEN starts_with(key, '{RESERVED}') THEN key ELSE '' END
+    FROM {OBJECTS} WHERE {NOT_NAMED}
+    ON CONFLICT (object_key) DO NOTHING
+    RETURNING object_key
+"""  # noqa: S608
+
+
+class Orphans(NamedTuple):
+    """What was found in a stretch: `unusable` are keys that no row can hold."""
+
+    objects: int
+    keys: Sequence[str]
+    unusable: Sequence[str]
+
+
+def find_orphans(
+    part: Part, *, before: datetime | None = None, trash: bool = False
+) -> Iterator[Orphans]:
+    """Yield the objects that neither a row nor an operation names, stretch by stretch.
+
+    They were written before, and have been looked at twice. With `trash` each gets a row in the
+    trash, and those that have got one are yielded. Raises S3's errors.
+    """
+    walk = Walk(part)
+    for stretch in walk.stretches():
+        found = _without_row(stretch, before)
+        if found:
+            found = _without_row(walk.look_again(stretch, found), before)
+        keys = set(execute(INSERT, [(entry, None) for entry in found.values()])) if trash else found
+        unusable = [entry.key for entry in stretch.unusable if _is_older(entry, before)]
+        yield Orphans(len(stretch.objects), [key for key in found if key in keys], unusable)
+
+
+def _without_row(stretch: Stretch, before: datetime | None) -> dict[str, Entry]:
+    return {
+        key: entry
+        for key, entry in stretch.objects.items()
+        if key not in stretch.rows and key not in NEVER and _is_older(entry, before)
+    }
+
+
+def _is_older(entry: Entry, before: datetime | None) -> bool:
+    return before is None or entry.modified_at < before
