@@ -151,9 +151,10 @@ class Machine(RuleBasedStateMachine):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
     def purge(self, breaks, other):
+        """Sweep, and then delete all that is in the trash at a time."""
         trashed = File.objects.trashed().order_by("pk")
         deletions = [self._bind_row("delete", file) for file in trashed]
-        self._run([Bound("sweep"), *deletions], breaks, other)
+        self._run([Bound("sweep"), *deletions], breaks, other, is_purge=True)
 
     @rule(
         what=st.sampled_from(["purge", "sweep", "let a minute pass", "refer", "free", "put"]),
@@ -278,7 +279,26 @@ class Machine(RuleBasedStateMachine):
         for broken in self.late:
             broken.arrive()
 
-    def _run(self, bounds, breaks, other=None, end=""):
+    def _purge(self, bounds, taken):
+        """Delete the files of the bounds at a time; return how each has ended."""
+        results = []
+
+        def purge():
+            files = [bound.file for bound in bounds]
+            results.extend(error for _file, error in operations.purge(files, workers=1))
+
+        def fail(error):
+            if error is not None:
+                raise error
+
+        end = ending(purge, taken)
+        results += [None] * (len(bounds) - len(results))
+        return [
+            end if end != "done" else ending(functools.partial(fail, error), taken)
+            for error in results
+        ]
+
+    def _run(self, bounds, breaks, other=None, end="", *, is_purge=False):
         """Do one after the other, or all in a transaction with that end; settle what may be.
 
         The other one is done at a step of them.
@@ -292,8 +312,11 @@ class Machine(RuleBasedStateMachine):
             second.append(ending(lambda: self._do(second_bound)))
 
         def each():
-            acts = (functools.partial(self._do, bound) for bound in bounds)
+            alone = bounds[:1] if is_purge else bounds
+            acts = (functools.partial(self._do, bound) for bound in alone)
             results.extend(ending(act, taken, raises=end) for act in acts)
+            if is_purge:
+                results.extend(self._purge(bounds[1:], taken))
 
         def together():
             with transaction.atomic():
