@@ -72,11 +72,12 @@ def test_a_part_has_its_own_keys_alone(sides):
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
-def test_parts_make_up_the_whole(sides, has_rows):
-    names = sorted(f"{folder}/{number}" for folder in "abcdef" for number in range(20))
+@pytest.mark.parametrize("pattern", ["{}/{:02}", "data/{}{:02}", "\U0010ffff{}{:02}"])
+def test_parts_make_up_the_whole(sides, pattern, has_rows):
+    names = sorted(pattern.format(folder, number) for folder in "abcdef" for number in range(20))
     sides(names, names if has_rows else ())
     parts = cut(Part(), 2)
-    assert len(parts) > 2
+    assert len(parts) > 4
     found = [stretch.objects for part in parts for stretch in Walk(part).stretches()]
     assert [key for objects in found for key in objects] == names
 
