@@ -329,3 +329,9 @@ def test_an_upload_in_its_place_is_refused_before_it_is_sent(archived, admin_cli
     answer = {"message": SENTENCE, "taken": False, "replaceable": False}
     assert (response.status_code, response.json()) == (409, answer)
     assert Operation.objects.count() == 0
+
+
+def test_an_upload_in_place_of_a_missing_one_begins(archived, admin_client, storage):
+    storage.delete("a.txt")
+    response = begin(admin_client, "a.txt", 1, replace=True)
+    assert (response.status_code, response.json()) == (200, {"direct": False})
