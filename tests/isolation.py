@@ -161,9 +161,8 @@ def _delete_rows(test_case: TransactionTestCase) -> None:
     """
     names = connection.introspection.django_table_names(only_existing=True, include_views=False)
     tables = [connection.ops.quote_name(name) for name in {*names} - _MIGRATED - _OWN]
-    connection.ops.execute_sql_flush(
-        [f"LOCK TABLE {', '.join(tables)}", *(f"DELETE FROM {table}" for table in tables)]
-    )
+    deletions = [f"DELETE FROM {table}" for table in tables]  # noqa: S608
+    connection.ops.execute_sql_flush([f"LOCK TABLE {', '.join(tables)}", *deletions])
     _empty_tables()
 
 

@@ -20,7 +20,7 @@ from project.sandbox import services
 from project.server import listen
 from tests.processes import ROOT, heed_signals, wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.alike, pytest.mark.django_db(transaction=True)]
 
 LARGE = 64 * 2**20  # bytes, more than the buffers of a connection hold
 
@@ -28,14 +28,14 @@ LARGE = 64 * 2**20  # bytes, more than the buffers of a connection hold
 class Server:
     """The server, with what belongs to it."""
 
-    def __init__(self, log, **environ):
+    def __init__(self, log, module="project.server", **environ):
         self.log = log
         self.port = services.free_port()
         own = {"APP_BIND": f"127.0.0.1:{self.port}", "APP_WORKERS": "1", "APP_THREADS": "4"}
         own["APP_DB_NAME"] = connection.settings_dict["NAME"]
         with open(log, "wb") as stderr:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "project.server"],
+                [sys.executable, "-m", module],
                 cwd=ROOT,
                 env=os.environ | own | environ,
                 stderr=stderr,
@@ -67,8 +67,8 @@ def _command(process):
 def start(tmp_path):
     servers = []
 
-    def start(**environ):
-        server = Server(tmp_path / "log", **environ)
+    def start(*module, **environ):
+        server = Server(tmp_path / "log", *module, **environ)
         servers.append(server)
         wait_for(server.port)
         assert server.answers()

@@ -37,6 +37,7 @@ from tests.test_server import start, until  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HASTY = "tests.hasty_server"  # whose requests wait but a moment for work
 TOKEN = "x" * 32  # of forms, as a cookie and as a field
 PATIENCE = 30  # seconds: only what never comes takes as long
 
@@ -104,8 +105,8 @@ def environ(s3_proxy, static):
 def own_site(start, environ, s3_proxy, admin_client):  # noqa: F811
     """Return what starts a server for this test alone, and the server."""
 
-    def own_site(**more):
-        server = start(**environ | more)
+    def own_site(module=HASTY, **more):
+        server = start(module, **environ | more)
         url = f"http://127.0.0.1:{server.port}"
         return Site(url, s3_proxy, admin_client.cookies["sessionid"].value), server
 
@@ -114,8 +115,7 @@ def own_site(start, environ, s3_proxy, admin_client):  # noqa: F811
 
 @pytest.fixture
 def site(serve, environ, s3_proxy, admin_client):
-    """A server whose requests wait but a moment for work."""
-    url = serve("tests.hasty_server", **environ)
+    url = serve(HASTY, **environ)
     yield Site(url, s3_proxy, admin_client.cookies["sessionid"].value)
     s3_proxy.mode = "pass"
     until(lambda: not Work.objects.filter(ended_at=None, seen_at__gt=now()).exists(), PATIENCE)
@@ -154,7 +154,7 @@ def test_a_rename_that_takes_long_has_a_page(site, make_file):
 
 
 def test_a_rename_that_is_quick_has_none(own_site, make_file):
-    site, file = own_site()[0], make_file("a")
+    site, file = own_site("project.server")[0], make_file("a")
     assert site.change(file, "rename", key="b") == f"{LIST}{file.pk}/change/"
     assert (str(File.objects.get()), Work.objects.exists()) == ("b", False)
 
@@ -267,7 +267,8 @@ def test_a_content_is_restored_by_long_work(site, make_file):
 
 
 @pytest.mark.needs("checksums")
-def test_a_large_upload_is_finished_by_long_work(site, admin_client, make_file, monkeypatch):
+def test_a_large_upload_is_finished_by_long_work(own_site, admin_client, make_file, monkeypatch):
+    site, _ = own_site("project.server")  # which has the second answer at once
     monkeypatch.setattr(steps, "PART_SIZE", uploads.PART)
     file = make_file("big.bin", b"old")
     plan = uploads.begin(admin_client, replace=True).json()
@@ -351,7 +352,7 @@ def test_more_work_waits_for_its_turn_and_too_much_is_503(own_site, make_file):
 
 
 def test_work_of_a_process_that_was_killed_can_be_asked_for_again(own_site, make_file):
-    site, server = own_site()
+    site, server = own_site("project.server")
     file = make_file("a")
     site.s3.mode = "hang"
     page = site.change(file, "rename", key="b")
