@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -52,7 +53,8 @@ class Server:
     def end(self):
         if self.process.poll() is None:
             for process in [*self.process.children(recursive=True), self.process]:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # one that a reload has replaced
+                    process.kill()
             self.process.wait()
 
 
