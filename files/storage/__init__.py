@@ -8,10 +8,11 @@ from files.storage.connections import POOL
 from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile
-from files.storage.stat import MAX_TYPE_LENGTH, ObjectStat, read_stat
+from files.storage.stat import ARCHIVED, MAX_TYPE_LENGTH, ObjectStat, read_stat
 from files.storage.uploads import CHECKSUM
 
 __all__ = [
+    "ARCHIVED",
     "CHECKSUM",
     "CHUNK",
     "MAX_PARTS",

@@ -11,6 +11,9 @@ MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
 STANDARD = "STANDARD"  # the storage class of which HEAD says nothing
 
+# The storage classes of what S3 reads only after it was restored, which leaves them as they are.
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
 # What a copy keeps besides the bytes and the metadata: S3's headers, and boto3's parameters.
 COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
     "cache-control": ("CacheControl", str),
