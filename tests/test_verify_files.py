@@ -165,7 +165,7 @@ def test_s3_is_asked_for_the_known_version_and_its_checksum(make_old, proxy):
     file = make_old("a", ChecksumAlgorithm="SHA256")
     assert counted() == "1 intact."
     (headers,) = reads(proxy)
-    assert headers["If-Match"] == file.etag
+    assert (headers["If-Match"], headers["x-amz-checksum-mode"]) == (file.etag, "ENABLED")
     response = file.storage.request("GET", "a", {"x-amz-checksum-mode": "ENABLED"})
     response.close()
     assert of_s3(response.headers) == {"sha256": checksum(b"text").partition(":")[2]}
@@ -174,6 +174,7 @@ def test_s3_is_asked_for_the_known_version_and_its_checksum(make_old, proxy):
 def test_another_object_than_that_of_the_row_is_changed_since_it_was_first_found(make_old, put):
     make_old("a")
     put("a", b"theirs")
+    File.objects.update(missing_at=LONG_AGO)
     assert run() == (1, ["* a"], "1 files: 1 changed.")
     ((changed_at, *rest),) = columns("changed_at", "verified_at", "damaged_at", "missing_at")
     assert (changed_at > LONG_AGO, rest) == (True, [None, None, None])
@@ -307,6 +308,7 @@ def test_checksums_of_s3_are_computed_as_the_bytes_come(name):
         ({"x-amz-checksum-type": "COMPOSITE", "ETag": '"a-2"'}, {}),
         ({"ETag": '"a-2"'}, {}),
         ({"ETag": '"a"'}, {"crc32": "AAAAAA=="}),
+        ({"ETag": '"a"', "x-amz-checksum-crc32": "AAAAAA==-2"}, {}),
     ],
 )
 def test_a_checksum_of_s3_counts_where_it_is_that_of_the_whole(headers, found):
@@ -329,8 +331,9 @@ def test_what_was_not_verified_longest_is_read_first(make_old):
 def test_each_file_is_read_once_from_however_many_batches(make_old, proxy, monkeypatch):
     monkeypatch.setattr(verify, "ROWS", 2)
     monkeypatch.setattr(verify, "BATCH", 3)
-    for number, key in enumerate("abcdefghi"):
-        make_old(key, number // 2 if number % 2 else None)
+    days = [None, None, None, None, None, 1, 2, 2, 2]
+    for key, number in zip("abcdefghi", days, strict=True):
+        make_old(key, number)
     assert counted() == "9 intact."
     assert len(reads(proxy)) == 9
 
@@ -353,7 +356,16 @@ def test_what_was_verified_lately_is_left_out(make_old):
 
 @pytest.mark.parametrize(
     ("budget", "number"),
-    [("1", 1), ("1000", 1), ("1001", 2), ("2KB", 2), ("2KiB", 3), ("50%", 2), ("1/4", 1)],
+    [
+        ("1", 1),
+        ("1000", 1),
+        ("1001", 2),
+        ("2KB", 2),
+        ("2KiB", 3),
+        ("50%", 2),
+        ("1/4", 1),
+        ("1/5000", 1),
+    ],
 )
 def test_no_file_is_begun_once_the_budget_is_spent(make_old, budget, number):
     for key in "abcd":
@@ -437,7 +449,9 @@ def test_a_body_that_breaks_is_read_on(make_old, proxy):
     assert [headers.get("Range") for headers in reads(proxy)] == [None, "bytes=2-3"]
 
 
-def test_as_many_files_as_workers_are_read_at_a_time(make_old, proxy):
+@pytest.mark.parametrize("batch", [1, 20])
+def test_as_many_files_as_workers_are_read_at_a_time(make_old, proxy, monkeypatch, batch):
+    monkeypatch.setattr(verify, "BATCH", batch)
     together = threading.Barrier(3, timeout=10)
     for key in "abc":
         make_old(key)
@@ -486,15 +500,15 @@ def test_what_somebody_is_replacing_is_not_said_to_be_changed(make_old, put):
 
 
 @contextmanager
-def stopped(proxy, number):
-    """Start the command, and yield its process when it is in the middle of a file."""
+def stopped(proxy, *faults):
+    """Start the command; yield its process in the middle of a file, and what lets that go on."""
     begun, goes_on = threading.Event(), threading.Event()
 
     def wait():
         begun.set()
         goes_on.wait(30)
 
-    proxy.faults, proxy.on_call = [None] * number + [("call", 2)], wait
+    proxy.faults, proxy.on_call = list(faults), wait
     variables = {
         "APP_DB_NAME": connection.settings_dict["NAME"],
         "AWS_ENDPOINT_URL_S3": f"http://{proxy.host}",
@@ -511,7 +525,7 @@ def stopped(proxy, number):
     ) as process:
         try:
             assert begun.wait(30)
-            yield process
+            yield process, goes_on
         finally:
             goes_on.set()
             process.kill()
@@ -520,7 +534,7 @@ def stopped(proxy, number):
 def test_what_a_killed_run_was_reading_is_read_first_by_the_next(transactional_db, make_old, proxy):
     for number, key in enumerate("edcba"):
         make_old(key, -number)
-    with stopped(proxy, 2) as process:
+    with stopped(proxy, None, None, ("call", 2)) as (process, _):
         process.kill()
         process.wait()
     assert verified() == ["d", "e"]
@@ -530,13 +544,19 @@ def test_what_a_killed_run_was_reading_is_read_first_by_the_next(transactional_d
     assert counted("--max-age=1") == "2 intact."
 
 
-def test_an_interrupted_run_tells_how_to_go_on(transactional_db, make_old, proxy):
+def test_an_interrupted_run_reads_no_further_and_tells_how_to_go_on(
+    transactional_db, make_old, proxy
+):
     for number, key in enumerate("abc"):
-        make_old(key, -number)
-    with stopped(proxy, 1) as process:
+        make_old(key, -number, content(key, 4 * MIB))
+    proxy.requests.clear()
+    with stopped(proxy, None, ("call", 10)) as (process, goes_on):
         process.send_signal(signal.SIGINT)
-        last = process.communicate(timeout=30)[1].splitlines()[-1]
-    told = "1 intact. Run it again to go on: it begins with what was not read to its end."
-    assert (process.returncode, last.partition(": ")[0]) == (130, "Interrupted")
-    assert last.endswith(told)
-    assert verified() == ["a"]
+        told = [process.stderr.readline(), process.stderr.readline()]
+        goes_on.set()
+        assert process.wait(30) == 130
+    assert told[1].startswith("Interrupted: 1 files, ")
+    assert told[1].endswith(
+        " 1 intact. Run it again to go on: it begins with what was not read to its end.\n"
+    )
+    assert (len(reads(proxy)), verified()) == (2, ["a"])

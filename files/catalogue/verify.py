@@ -152,7 +152,7 @@ def verify(
             yield _record(outcome)
     finally:
         is_over.set()
-        threads.shutdown(cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _marked(files: Iterator[File], budget: Budget) -> list[File]:
@@ -176,8 +176,8 @@ def _side_by_side(
     """
     pending: set[Future[Outcome]] = set()
     while True:
-        if len(pending) <= workers:
-            pending |= {threads.submit(read, file) for file in next_batch()}
+        while len(pending) <= workers and (batch := next_batch()):
+            pending |= {threads.submit(read, file) for file in batch}
         if not pending:
             return
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
