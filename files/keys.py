@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
 RESERVED = ".files/"  # what the project keeps for itself in the bucket
+OWNER = f"{RESERVED}owner"  # the object that names the database which owns the bucket
 
 # What servers that keep objects as files in folders take for the separator of folders, or drop.
 _FOLDABLE = re.compile(r"^/|//|/$|\\|(^|/)\.\.?(/|$)")
@@ -65,6 +66,11 @@ def visible(key: str) -> str:
     return key.translate(_VISIBLE)
 
 
+def shown(key: str) -> str:
+    """Return the key as a line of text, also one with halves of surrogate pairs."""
+    return visible(key).encode(errors="backslashreplace").decode()
+
+
 def guess_type(key: str) -> tuple[str | None, str | None]:
     """Return type and encoding that the key's name suggests: a key is no URL."""
     return mimetypes.guess_type("./" + name_of(key))
@@ -88,3 +94,12 @@ def as_folder(text: str) -> str:
 def key_after(folder: str) -> str:
     """Return the first key behind those of the folder, in the order of keys: "0" follows "/"."""
     return f"{folder[:-1]}0"
+
+
+def prefix_end(prefix: str) -> str | None:
+    """Return the first text behind all keys with the prefix, None where there is no end."""
+    while prefix:
+        prefix, last = prefix[:-1], ord(prefix[-1])
+        if last < 0x10FFFF:
+            return prefix + chr(0xE000 if last == 0xD7FF else last + 1)
+    return None

@@ -14,6 +14,7 @@ import django
 import psutil
 import pytest
 import pytest_django.fixtures
+from botocore.exceptions import ClientError
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
@@ -255,6 +256,15 @@ def put(s3: Any, bucket: str) -> Callable[..., None]:
         s3.put_object(Bucket=bucket, Key=key, Body=data, **parameters)
 
     return put
+
+
+@pytest.fixture
+def put_nul(put: Callable[..., None]) -> None:
+    """Write an object of the key `a\\0b`, of which there can be no row."""
+    try:
+        put("a\0b", b"text")
+    except ClientError as error:
+        pytest.skip(f"S3 keeps no key with a NUL character: {error}")
 
 
 @pytest.fixture

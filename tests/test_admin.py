@@ -181,6 +181,8 @@ def test_an_order_that_there_is_not_is_by_key(admin_client, order):
         ({"size": "empty"}, ["empty"]),
         ({"size": "medium"}, ["pdf"]),
         ({"state": "missing"}, ["gone"]),
+        ({"state": "changed"}, ["other"]),
+        ({"state": "damaged"}, ["rotten"]),
         ({"type": "text/", "size": "small", "q": "t"}, ["text"]),
     ],
 )
@@ -191,6 +193,8 @@ def test_the_filters_find(admin_client, query, found):
     make("empty", content_type="text/plain", size=0)
     make("unknown")
     make("gone", missing_at="2026-01-01T00:00Z")
+    make("other", changed_at="2026-01-01T00:00Z")
+    make("rotten", damaged_at="2026-01-01T00:00Z")
     make("trash", content_type="image/png", deleted_at="2026-01-01T00:00Z", missing_at=None)
     assert keys(admin_client.get(LIST, query)) == found
 

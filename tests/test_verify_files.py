@@ -103,7 +103,7 @@ def test_what_is_as_it_was_is_intact(make_old):
 
 def test_a_file_without_a_checksum_gets_that_of_what_is_read(make_file):
     make_file("a", b"text")
-    assert run() == (0, [], f"1 files, 4\xa0bytes: 1 {FIRST}.")
+    assert run() == (0, [], f"1 file, 4\xa0bytes: 1 {FIRST}.")
     assert columns("checksum") == [(checksum(b"text"),)]
     assert counted() == "1 intact."
 
@@ -121,9 +121,9 @@ def test_a_row_that_knows_nothing_of_its_object_is_filled(put):
 def test_other_bytes_are_damage_since_they_were_first_found(make_old, put):
     overwrite(put, make_old("a\t"), b"tExt")
     line = "! a␉: its SHA-256 is not that of the row"
-    assert run() == (1, [line], "1 files, 4\xa0bytes: 1 damaged.")
+    assert run() == (1, [line], "1 file, 4\xa0bytes: 1 damaged.")
     ((damaged_at, verified_at),) = columns("damaged_at", "verified_at")
-    assert run() == (1, [line], "1 files, 4\xa0bytes: 1 damaged.")
+    assert run() == (1, [line], "1 file, 4\xa0bytes: 1 damaged.")
     assert columns("damaged_at") == [(damaged_at,)]
     assert File.objects.get().verified_at > verified_at >= damaged_at
 
@@ -175,7 +175,7 @@ def test_another_object_than_that_of_the_row_is_changed_since_it_was_first_found
     make_old("a")
     put("a", b"theirs")
     File.objects.update(missing_at=LONG_AGO)
-    assert run() == (1, ["* a"], "1 files: 1 changed.")
+    assert run() == (1, ["* a"], "1 file: 1 changed.")
     ((changed_at, *rest),) = columns("changed_at", "verified_at", "damaged_at", "missing_at")
     assert (changed_at > LONG_AGO, rest) == (True, [None, None, None])
     assert run()[1] == ["* a"]
@@ -185,7 +185,7 @@ def test_another_object_than_that_of_the_row_is_changed_since_it_was_first_found
 def test_an_object_that_is_gone_is_missing_since_it_was_first_found(make_old, storage):
     make_old("a")
     storage.delete("a")
-    assert run() == (1, ["- a"], "1 files: 1 missing.")
+    assert run() == (1, ["- a"], "1 file: 1 missing.")
     ((missing_at, verified_at),) = columns("missing_at", "verified_at")
     assert (missing_at > LONG_AGO, verified_at) == (True, None)
     assert run()[1] == ["- a"]
@@ -204,9 +204,17 @@ def test_what_is_archived_is_counted_and_not_read(make_old, proxy, storage_class
     make_old("a")
     make_old("b")
     File.objects.filter(object_key="a").update(storage_class=storage_class)
-    assert run() == (0, [], "1 files, 4\xa0bytes: 1 intact, 1 archived, which are not read.")
+    assert run() == (0, [], "1 file, 4\xa0bytes: 1 intact, 1 archived (not read).")
     assert len(reads(proxy)) == 1
     assert columns("object_key", "verified_at")[0] == ("a", LONG_AGO)
+
+
+@pytest.mark.needs("archived objects")
+def test_what_s3_has_archived_and_the_row_does_not_know_is_counted(make_old):
+    make_old("a", StorageClass="GLACIER")
+    File.objects.update(storage_class="STANDARD")
+    assert run() == (0, [], "1 file: 1 archived (not read).")
+    assert columns("verified_at", "changed_at") == [(None, None)]
 
 
 def test_what_s3_refuses_is_told_and_the_rest_is_read(make_old, proxy):
@@ -215,7 +223,7 @@ def test_what_s3_refuses_is_told_and_the_rest_is_read(make_old, proxy):
     proxy.faults = [("status", 403)]
     status, (line,), last = run("--workers=1")
     assert (status, line[:26]) == (2, "! a: S3 refuses the object")
-    assert last == "2 files, 4\xa0bytes: 1 intact, 1 failed."
+    assert last.startswith("Not finished: 2 files, 4\xa0bytes: 1 intact, 1 failed. Run it again")
     assert columns("object_key", "verified_at")[0] == ("a", None)
 
 
@@ -471,7 +479,7 @@ def test_as_many_files_as_workers_are_read_at_a_time(make_old, proxy, monkeypatc
 def test_a_row_that_is_another_by_now_is_left_alone(transactional_db, make_old, proxy, change, key):
     make_old("a")
     proxy.faults, proxy.on_call = [("call", 0)], lambda: elsewhere(change)
-    assert run() == (0, [], "1 files, 4\xa0bytes: 1 changed meanwhile.")
+    assert run() == (0, [], "1 file, 4\xa0bytes: 1 changed meanwhile.")
     assert columns("object_key", "verified_at") == ([(key, None)] if key else [])
 
 
@@ -555,8 +563,8 @@ def test_an_interrupted_run_reads_no_further_and_tells_how_to_go_on(
         told = [process.stderr.readline(), process.stderr.readline()]
         goes_on.set()
         assert process.wait(30) == 130
-    assert told[1].startswith("Interrupted: 1 files, ")
+    assert told[1].startswith("Interrupted: 1 file, ")
     assert told[1].endswith(
-        " 1 intact. Run it again to go on: it begins with what was not read to its end.\n"
+        " 1 intact. Run it again to go on: it begins with what was not read to the end.\n"
     )
     assert (len(reads(proxy)), verified()) == (2, ["a"])

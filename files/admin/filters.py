@@ -70,13 +70,18 @@ class SizeFilter(admin.SimpleListFilter):
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Live files, those whose object is missing, and the trash."""
+    """Live files, those whose object is missing or another one, and the trash."""
 
     title = _("state")
     parameter_name = STATE_VAR
+    columns = {"missing": "missing_at", "changed": "changed_at", "damaged": "damaged_at"}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        states = [("missing", _("Missing from the bucket"))]
+        states = [
+            ("missing", _("Missing from the bucket")),
+            ("changed", _("Changed in the bucket")),
+            ("damaged", _("Damaged")),
+        ]
         if access.may_see_trash(request.user):
             states.append(("trash", _("In the trash")))
         return states
@@ -85,10 +90,10 @@ class StateFilter(admin.SimpleListFilter):
         state = self.value()
         if state == "trash":
             return queryset.trashed()  # type: ignore[attr-defined,no-any-return]
-        if state == "missing":
-            queryset = queryset.filter(missing_at__isnull=False)
-        elif state:
+        if state and state not in self.columns:
             raise IncorrectLookupParameters(state)
+        if state:
+            queryset = queryset.filter(**{f"{self.columns[state]}__isnull": False})
         return queryset.live()  # type: ignore[attr-defined,no-any-return]
 
 

@@ -22,6 +22,7 @@ from files import operations
 from files.models import File, FileQuerySet, Operation
 from files.storage import (
     ARCHIVED,
+    ArchivedError,
     ObjectChangedError,
     ObjectStat,
     Response,
@@ -44,11 +45,13 @@ class Result(StrEnum):
     DAMAGED = "damaged"
     CHANGED = "changed"  # the object is not the one that the row knows
     MISSING = "missing"
+    ARCHIVED = "archived (not read)"
     FAILED = "failed"
     MEANWHILE = "changed meanwhile"  # the row is another than it was when the reading began
 
 
 READ = {Result.INTACT, Result.FIRST_READ, Result.DAMAGED}
+UNKNOWN = {Result.ARCHIVED, Result.FAILED}
 
 
 class Outcome(NamedTuple):
@@ -198,6 +201,8 @@ def _read(file: File, on_read: Callable[[int], object], is_over: threading.Event
         return Outcome(file, Result.MISSING)
     except ObjectChangedError:
         return Outcome(file, Result.CHANGED)
+    except ArchivedError:
+        return Outcome(file, Result.ARCHIVED)
     except OSError as error:
         return Outcome(file, Result.FAILED, error.strerror or str(error))
 
@@ -232,7 +237,7 @@ def _compare(
 
 def _record(outcome: Outcome) -> Outcome:
     """Note in the row what was found, or return that the row is another one by now."""
-    if outcome.result is Result.FAILED:
+    if outcome.result in UNKNOWN:
         return outcome
     file = outcome.file
     is_read = outcome.result in READ

@@ -1,7 +1,6 @@
 """What commands share that work through a whole catalogue: progress, and how they end."""
 
 import re
-import shlex
 import sys
 import threading
 import time
@@ -83,7 +82,7 @@ class Progress:
         self._bar = tqdm(
             file=out,
             total=total,
-            unit=f" {unit}",
+            unit=f" {unit}s",
             unit_scale=True,
             leave=False,
             disable=not (is_shown and command.stderr.isatty()),
@@ -119,7 +118,7 @@ class Progress:
 
     def __str__(self) -> str:
         size = f", {filesizeformat(self.bytes)}" if self.bytes else ""
-        return f"{self.done:,} {self._unit}{size}"
+        return f"{count(self.done, self._unit, f'{self._unit}s')}{size}"
 
 
 class RunningCommand(BaseCommand):
@@ -130,7 +129,7 @@ class RunningCommand(BaseCommand):
     """
 
     requires_system_checks = []
-    unit = "objects"
+    unit = "object"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -149,7 +148,9 @@ class RunningCommand(BaseCommand):
                 self.progress.close()
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
                 raise CommandError(text, returncode=UNFINISHED) from error
-        if options["verbosity"]:
+        if status == UNFINISHED:
+            self.stderr.write(f"Not finished: {self.summary()}. {self.how_to_go_on()}")
+        elif options["verbosity"]:
             self.stderr.write(f"{self.summary()}.")
         if status:
             sys.exit(status)
@@ -179,12 +180,12 @@ class RunningCommand(BaseCommand):
         return "Run it again to go on."
 
 
+def count(number: int, one: str, many: str) -> str:
+    """Return "1 row", "2,000 rows" and the like."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def sentence(error: OSError) -> str:
     """Return what S3 or the machine says, with the key that it is about."""
     text = error.strerror or str(error)
     return f"{text}: {error.filename!r}" if error.filename else text
-
-
-def argument(key: str) -> str:
-    """Return the key as a shell takes it."""
-    return shlex.quote(key)

@@ -19,7 +19,7 @@ from files.keys import MAX_KEY_LENGTH
 from files.storage.base import NEW, Name
 from files.storage.copying import Copies
 from files.storage.errors import taken
-from files.storage.listing import Page, pages
+from files.storage.listing import Entry, Page, pages
 from files.storage.marks import Write
 from files.storage.naming import alternative_name, fits, refuse_reserved
 from files.storage.opening import TAKEN, NewObjectFile, parse_mode
@@ -141,6 +141,13 @@ class ObjectStorage(Copies, ClientUploads):
         for page in self.pages(prefix):
             for entry in page.entries:
                 yield entry.key, entry.stat
+
+    def entry(self, key: str) -> Entry | None:
+        """Return what a listing tells of the object, by one HEAD request; None for no object."""
+        if (found := self.find(key)) is None:
+            return None
+        stat = found[0]
+        return Entry(key, stat.size, stat.etag, stat.modified_at.isoformat(), stat.storage_class)
 
     def pages(self, prefix: str = "", **options: Any) -> Iterator[Page]:
         """Yield the objects with the prefix page by page: see `files.storage.listing.pages`."""

@@ -47,14 +47,20 @@ class Page(NamedTuple):
 
 
 def pages(
-    bucket: Bucket, prefix: str = "", *, after: str = "", delimiter: str = "", limit: int = PAGE
+    bucket: Bucket,
+    prefix: str = "",
+    *,
+    after: str = "",
+    delimiter: str = "",
+    limit: int | None = None,
 ) -> Iterator[Page]:
-    """Yield what the bucket has with the prefix and behind the key `after`, `limit` on a page.
+    """Yield what the bucket has with the prefix and behind the key `after`.
 
-    Raises PermissionError, S3UnavailableError, S3Error. A key with bytes that are not UTF-8 has
-    these as halves of surrogate pairs, with which no file can be made.
+    A page has `limit` objects and folders, or PAGE. A key with bytes that are not UTF-8 has these
+    as halves of surrogate pairs, with which no file can be made. Raises PermissionError,
+    S3UnavailableError, S3Error.
     """
-    params = {"max-keys": str(limit)}
+    params = {"max-keys": str(limit or PAGE)}
     if delimiter:
         params["delimiter"] = delimiter
     if after:

@@ -28,6 +28,7 @@ class ConditionalWrites(MarkedObjects):
     """Writes and deletions of whole objects, each under a condition."""
 
     default_acl: str | None
+    default_content_type: str
 
     def create(
         self,
@@ -135,6 +136,13 @@ class ConditionalWrites(MarkedObjects):
                 write.on_upload(upload.id)
             yield upload
 
+    def guess_type(self, key: str) -> str:
+        """Return the type of a new object that comes without one."""
+        guessed, encoding = guess_type(key)
+        if encoding:
+            guessed = PACKED.get(encoding)
+        return guessed or self.default_content_type
+
     def _get_write_parameters(self, name: str, content: Any = None) -> dict[str, Any]:
         return self._parameters(name, getattr(content, "content_type", None))
 
@@ -143,11 +151,7 @@ class ConditionalWrites(MarkedObjects):
         parameters: dict[str, Any] = self.get_object_parameters(name)
         if self.default_acl:
             parameters.setdefault("ACL", self.default_acl)
-        if "ContentType" not in parameters:
-            guessed, encoding = guess_type(name)
-            if encoding:
-                guessed = PACKED.get(encoding, self.default_content_type)
-            parameters["ContentType"] = content_type or guessed or self.default_content_type
+        parameters.setdefault("ContentType", content_type or self.guess_type(name))
         if not HEADER.fullmatch(parameters["ContentType"]):
             text = f"The type {parameters['ContentType']!r} has characters that no header can hold"
             raise ValueError(text)

@@ -12,8 +12,16 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from files.catalogue.verify import BATCH, Budget, Due, Outcome, Result, verify
-from files.keys import visible
-from files.management.running import FOUND, UNFINISHED, RunningCommand, age, amount, positive
+from files.keys import shown
+from files.management.running import (
+    FOUND,
+    UNFINISHED,
+    RunningCommand,
+    age,
+    amount,
+    count,
+    positive,
+)
 
 SIGNS = {Result.DAMAGED: "!", Result.CHANGED: "*", Result.MISSING: "-", Result.FAILED: "!"}
 
@@ -29,7 +37,7 @@ class Command(RunningCommand):
         " checksum gets that of what is read. It may be interrupted and run again. The exit status"
         " is 0 where all are intact, 1 where some are not, and 2 where some could not be read."
     )
-    unit = "files"
+    unit = "file"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -59,7 +67,7 @@ class Command(RunningCommand):
         before = timezone.now() - (options["max_age"] or timedelta())
         self._due = Due(options["prefix"], before)
         self._survey = self._due.survey()
-        self._counts: Counter[Result] = Counter()
+        self._counts = Counter({Result.ARCHIVED: self._survey.archived})
         self._budget = _bytes(options["budget"], self._survey.all_bytes)
         self._is_dry = options["dry_run"]
         super().handle(**options)
@@ -97,21 +105,20 @@ class Command(RunningCommand):
 
     def _announce(self) -> None:
         number, size = self._survey.files, self._survey.due_bytes
-        text = f"{number:,} files, {filesizeformat(size)}, are to be read"
+        text = f"To be read: {count(number, 'file', 'files')}, {filesizeformat(size)}"
         if self._budget < size:
             text += f", now {filesizeformat(self._budget)} of it"
         self.progress.print(f"{text}.", to_stderr=True)
 
     def summary(self) -> str:
         if self._is_dry:
-            return f"Would read {self.progress.done:,} files, {self.progress.bytes:,} bytes"
+            files = count(self.progress.done, "file", "files")
+            return f"Would read {files}, {count(self.progress.bytes, 'byte', 'bytes')}"
         counts = [f"{self._counts[each]:,} {each}" for each in Result if self._counts[each]]
-        if self._survey.archived:
-            counts.append(f"{self._survey.archived:,} archived, which are not read")
         return f"{self.progress}: {', '.join(counts) or 'nothing was to be read'}"
 
     def how_to_go_on(self) -> str:
-        return "Run it again to go on: it begins with what was not read to its end."
+        return "Run it again to go on: it begins with what was not read to the end."
 
 
 def _nightly(days: int) -> dict[str, Any]:
@@ -129,5 +136,5 @@ def _bytes(budget: int | Fraction | None, whole: int) -> float:
 
 
 def _line(outcome: Outcome) -> str:
-    line = f"{SIGNS[outcome.result]} {visible(str(outcome.file))}"
+    line = f"{SIGNS[outcome.result]} {shown(str(outcome.file))}"
     return f"{line}: {outcome.detail}" if outcome.detail else line

@@ -1,0 +1,78 @@
+"""`manage.py import_files`: rows for the objects of a bucket."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from files import audit
+from files.catalogue.importing import Imported, import_objects
+from files.catalogue.walk import Part
+from files.keys import RESERVED
+from files.management.running import count
+from files.management.walking import WalkingCommand
+
+
+class Command(WalkingCommand):
+    """Commits a thousand rows at a time; a second run makes nothing."""
+
+    help = (
+        "Make a row for each object that has none, with size, ETag, time and storage class as S3"
+        " lists them, and the type that the name suggests; complete rows that lack a size or an"
+        " ETag. No object is read or changed. The exit status is 0, 1 where there are keys that no"
+        " row can hold, and 2 where a part of the bucket could not be listed."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--update",
+            action="store_true",
+            help="bring rows in step too whose object is another by now",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only print what would be added and updated"
+        )
+
+    def run(self, **options: Any) -> int:
+        self._added = self._updated = self._unusable = self._reserved = 0
+        self._is_dry, self._verbosity = options["dry_run"], options["verbosity"]
+        try:
+            return super().run(**options)
+        finally:
+            if self._added or self._updated:
+                facts = {"prefix": options["prefix"], "added": self._added}
+                audit.record("import", **facts, updated=self._updated)
+
+    def work(self, **options: Any) -> Callable[[Part], Iterator[Imported]]:
+        return partial(import_objects, update=options["update"], dry_run=options["dry_run"])
+
+    def take(self, found: Imported) -> None:
+        self._added += len(found.added)
+        self._updated += len(found.updated)
+        self._unusable += len(found.unusable)
+        self._reserved += found.reserved
+        if self._is_dry or self._verbosity > 1:
+            for key in found.added:
+                self.print("+", key)
+            for key in found.updated:
+                self.print("*", key)
+        for key in found.unusable:
+            self.print("!", f"{key} (no row can hold this key)")
+        self.progress.advance(found.objects, found.bytes)
+
+    def has_found(self) -> bool:
+        return self._unusable > 0
+
+    def summary(self) -> str:
+        would = " would be" if self._is_dry else ""
+        parts = [f"{self.progress}: {count(self._added, 'row', 'rows')}{would} added"]
+        if self._updated:
+            parts.append(f"{self._updated:,}{would} updated")
+        if self._unusable:
+            what = "key that no row can hold", "keys that no row can hold"
+            parts.append(count(self._unusable, *what))
+        if self._reserved:
+            parts.append(f"{self._reserved:,} below {RESERVED}, which check_files judges")
+        return ", ".join(parts)
