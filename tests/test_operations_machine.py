@@ -154,15 +154,17 @@ class Machine(RuleBasedStateMachine):
     def operate_in_a_transaction(self, chosen, end, breaks, other):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
+    @rule(action=actions, step=st.integers(1, 8), breaks=st.none() | st.none() | breaks)
+    def import_while_others_work(self, action, step, breaks):
+        self._run([self._bind(Action("import", 0, "", False))], breaks, (step, action))
+
     def purge(self, breaks, other):
         trashed = File.objects.trashed().order_by("pk")
         deletions = [self._bind_row("delete", file) for file in trashed]
         self._run([Bound("sweep"), *deletions], breaks, other)
 
     @rule(
-        what=st.sampled_from(
-            ["purge", "sweep", "let a minute pass", "refer", "free", "put", "put", "import"]
-        ),
+        what=st.sampled_from(["purge", "sweep", "let a minute pass", "refer", "free", "put"]),
         key=keys,
         breaks=breaks,
         other=st.none() | others,
@@ -175,7 +177,6 @@ class Machine(RuleBasedStateMachine):
             "refer": lambda: self.refer_to(key),
             "free": self.refer_to_no_row,
             "put": lambda: self.put_or_delete(key),
-            "import": lambda: self._run([self._bind(Action(what, 0, "", False))], breaks, other),
         }[what]()
 
     def sweep(self):
