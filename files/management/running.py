@@ -1,6 +1,7 @@
 """What commands share that work through a whole catalogue: progress, and how they end."""
 
 import re
+import signal
 import sys
 import threading
 import time
@@ -12,8 +13,12 @@ from fractions import Fraction
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
+from psycopg.errors import UndefinedColumn, UndefinedTable
+
+from files.management import output
 
 # Exit statuses, besides 0 and those of a signal.
 FOUND = 1
@@ -140,10 +145,19 @@ class RunningCommand(BaseCommand):
         with self._progress(options["verbosity"]) as self.progress:
             try:
                 status = self.run(**options)
+                self.stdout.flush()
+            except BrokenPipeError:  # `| head` has seen enough
+                output.discard(self.stdout._out)
+                sys.exit(128 + signal.SIGPIPE)
             except (KeyboardInterrupt, SystemExit):
                 self.progress.close()
                 self.stderr.write(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
                 raise
+            except ProgrammingError as error:
+                if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
+                    raise
+                text = "The table is not ours yet: run `manage.py migrate`."
+                raise CommandError(text, returncode=UNFINISHED) from error
             except OSError as error:
                 self.progress.close()
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
