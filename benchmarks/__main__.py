@@ -13,9 +13,11 @@ BENCHMARKS = {
     "read_file": "a text as a whole process, against the script and stock django-storages",
     "open": "1 GiB through our open() and through django-storages as it comes",
     "delivery": "objects over HTTP, against the views that one writes first",
+    "verify": "the bytes of files against their checksums, beside sha256sum and rclone",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
     "soak": "twenty clients of the production server, while its services break",
+    "catalogue": "check_files and import_files, against a bare listing, rclone and COPY",
     "migrate": "readers and writers of 1,000,000 files, while their table is migrated",
 }
 
@@ -25,7 +27,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=15, help="of each way, default: 15")
     parser.add_argument(
-        "--rows", type=int, nargs="+", help="files in the table of admin and of migrate"
+        "--rows",
+        type=int,
+        nargs="+",
+        help="files in the table of admin and of migrate, objects of catalogue",
     )
     parser.add_argument("--seconds", type=int, help="of soak, default: 600")
     options = parser.parse_args()
@@ -34,7 +39,7 @@ def main() -> None:
     for name in options.names or BENCHMARKS:
         print(f"\n{name}: {BENCHMARKS[name]}\n", flush=True)
         own = options.seconds if name == "soak" else options.rows
-        sizes = [own] if name in {"admin", "migrate", "soak"} and own else []
+        sizes = [own] if name in {"admin", "catalogue", "migrate", "soak"} and own else []
         importlib.import_module(f"benchmarks.bench_{name}").run(options.rounds, *sizes)
 
 

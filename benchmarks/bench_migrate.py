@@ -52,8 +52,8 @@ def run(_rounds: int, rows: Sequence[int] = (1_000_000,)) -> None:
     for size in rows:
         with services.running("embedded") as environ:
             environ |= {"APP_DEBUG": "false"}
-            parameters = _parameters(environ) | {"autocommit": True, "prepare_threshold": None}
-            connect = partial(psycopg.connect, **parameters)
+            options = parameters(environ) | {"autocommit": True, "prepare_threshold": None}
+            connect = partial(psycopg.connect, **options)
             with connect() as connection:
                 ours = _ours(connection, connect, environ, size)
                 once = _in_one_transaction(connection, connect, size)
@@ -64,7 +64,7 @@ def run(_rounds: int, rows: Sequence[int] = (1_000_000,)) -> None:
         )
 
 
-def _parameters(environ: dict[str, str]) -> dict[str, Any]:
+def parameters(environ: dict[str, str]) -> dict[str, Any]:
     """Return what psycopg takes to connect, as the script finds it out."""
     secrets = boto3.client(
         "secretsmanager",

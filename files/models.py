@@ -14,7 +14,7 @@ from files import audit, operations
 from files.fields import ObjectKeyField, is_new
 from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
 from files.operations import Operation
-from files.storage import ObjectFile
+from files.storage import ARCHIVED, ObjectFile
 from files.work import Work
 
 if TYPE_CHECKING:
@@ -180,6 +180,11 @@ class File(models.Model):
         return self.original_key or str(self)
 
     @property
+    def is_archived(self) -> bool:
+        """Whether S3 has archived the object, by its class: it may have been restored since."""
+        return self.storage_class in ARCHIVED
+
+    @property
     def storage(self) -> "ObjectStorage":
         """The storage of the object: the one door to S3."""
         return cast("ObjectStorage", self.object_key.storage)
@@ -273,15 +278,17 @@ class File(models.Model):
         """Give the file another key, by a copy on S3's side.
 
         Raises ValidationError for a key that a file cannot have, FileExistsError for one that is
-        taken, ConflictError, TransactionManagementError inside a transaction, and S3's errors.
+        taken, ArchivedError, ConflictError, TransactionManagementError inside a transaction, and
+        S3's errors.
         """
         operations.rename(self, key)
 
     def replace(self, content: Any) -> None:
         """Put another content under the key; the one that was there goes to the trash.
 
-        Raises ObjectChangedError where somebody else writes the object meanwhile, ConflictError,
-        TransactionManagementError inside a transaction, and S3's errors.
+        Raises ObjectChangedError where somebody else writes the object meanwhile, ArchivedError
+        where the one that was there cannot be copied, ConflictError, TransactionManagementError
+        inside a transaction, and S3's errors.
         """
         operations.replace(self, content)
 

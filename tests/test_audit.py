@@ -97,6 +97,14 @@ def test_a_missing_object_is_told(make_file, viewer, audit, who, storage):
     assert [(line["outcome"], line["status"]) for line in audit()] == [("missing", 404)]
 
 
+@pytest.mark.needs("archived objects")
+def test_an_archived_object_is_told(make_file, viewer, audit, who):
+    file = make_file(StorageClass="GLACIER")
+    audit()
+    download(viewer, file)
+    assert [(line["outcome"], line["status"]) for line in audit()] == [("archived", 409)]
+
+
 def test_head_is_no_download(make_file, viewer, audit, who):
     file = make_file()
     audit()

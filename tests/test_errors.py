@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 from django.core.files.base import ContentFile
 
-from files.storage import ObjectStorage, S3Error, S3UnavailableError
+from files.storage import ArchivedError, ObjectStorage, S3Error, S3UnavailableError
 from files.storage.bucket import back_off
 
 
@@ -92,7 +92,8 @@ def test_a_missing_permission_is_named(refusing, request_, action):
     ("status", "code", "kind", "text"),
     [
         (404, "NoSuchKey", FileNotFoundError, "There is no such object in the bucket files"),
-        (403, "InvalidObjectState", S3Error, "The object is archived: restore it in S3 first"),
+        (403, "InvalidObjectState", ArchivedError, "The object is archived: restore it in S3"),
+        (403, "ObjectNotInActiveTierError", ArchivedError, "The object is archived: restore it"),
         (418, "Teapot", S3Error, "in the bucket files: 418"),
     ],
 )

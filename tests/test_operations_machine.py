@@ -14,13 +14,16 @@ from typing import NamedTuple
 import pytest
 from botocore.retries.quota import RetryQuota
 from django.core.files.base import ContentFile
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from files import operations
+from files.catalogue.check import check
+from files.catalogue.importing import import_objects
+from files.catalogue.walk import Part
 from files.models import File, Operation
 from files.operations import ConflictError
 from files.storage import ObjectChangedError, copying, writing
@@ -62,6 +65,7 @@ class Bound(NamedTuple):
     kept: int = 0  # the content of the row, where that is KEPT
     is_free: bool = True  # nothing is at the key to which it goes back
     is_settled: bool = True  # no operation on the row has been interrupted
+    named: frozenset[str] = frozenset()  # the keys that operations name, of which no row is made
 
 
 class Ended(NamedTuple):
@@ -79,7 +83,7 @@ actions = st.builds(Action, st.sampled_from(kinds), st.integers(0, 5), keys, siz
 revocable = st.builds(
     Action, st.sampled_from(["create", "trash", "delete"]), st.integers(0, 5), keys, sizes
 )
-sweeps = st.just(Action("sweep", 0, "", False))
+sweeps = st.sampled_from([Action("sweep", 0, "", False), Action("import", 0, "", False)])
 steps = st.integers(1, 12) | st.integers(1, 24)
 others = st.tuples(steps, actions | actions | actions | sweeps)
 faults = st.builds(
@@ -150,6 +154,10 @@ class Machine(RuleBasedStateMachine):
     def operate_in_a_transaction(self, chosen, end, breaks, other):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
+    @rule(action=actions, step=st.integers(1, 8), breaks=st.none() | st.none() | breaks)
+    def import_while_others_work(self, action, step, breaks):
+        self._run([self._bind(Action("import", 0, "", False))], breaks, (step, action))
+
     def purge(self, breaks, other):
         """Sweep, and then delete all that is in the trash at a time."""
         trashed = File.objects.trashed().order_by("pk")
@@ -178,9 +186,9 @@ class Machine(RuleBasedStateMachine):
         for operation in Operation.objects.all():
             operations.end(operation)
         seen = self._settle(self.models)
-        named = {str(file) for file in File.objects.all()}
-        foreign = {name for name, where in seen.values() if where == FOREIGN}
-        assert self._objects() == named | foreign
+        keys = {str(file) for file in File.objects.all()}
+        others = {name for name, where in seen.values() if where == FOREIGN}
+        assert self._objects() == keys | others
         assert not Operation.objects.exists()
         assert not {upload["UploadId"] for upload in open_uploads(self.storage)} & self.uploads
 
@@ -221,6 +229,8 @@ class Machine(RuleBasedStateMachine):
 
     def _bind(self, action):
         """Read the row that it is about, and make up the content."""
+        if action.kind == "import":
+            return Bound("import", named=frozenset(named()))
         if action.kind in {"sweep", "put"}:
             new = self._content(False) if action.kind == "put" else 0
             self.foreign |= {new}
@@ -235,7 +245,7 @@ class Machine(RuleBasedStateMachine):
         return self._bind_row(kind, file)._replace(target=action.key, new=new)
 
     def _bind_row(self, kind, file):
-        pending = {key for operation in Operation.objects.all() for key in operation.keys}
+        pending = named()
         is_settled, is_kept = str(file) not in pending, bool(file.original_key)
         is_free = file.name not in pending | self._objects()
         is_read = is_kept or (is_settled and kind == "delete")
@@ -262,6 +272,7 @@ class Machine(RuleBasedStateMachine):
             "restore": lambda: file.restore(),
             "delete": lambda: file.delete(),
             "sweep": self._end_interrupted,
+            "import": lambda: list(import_objects(Part())),
             "put": lambda: location.client().put_object(
                 Bucket=self.storage.bucket_name, Key=bound.key, Body=data
             ),
@@ -308,7 +319,8 @@ class Machine(RuleBasedStateMachine):
         second_bound = self._bind(other[1]) if other else Bound("")
 
         def meanwhile():
-            execute("SET lock_timeout = '5s'")
+            wait = "50ms" if second_bound.kind == "import" else "5s"  # which may wait for ours
+            execute(f"SET lock_timeout = '{wait}'")
             second.append(ending(lambda: self._do(second_bound)))
 
         def each():
@@ -383,6 +395,8 @@ class Machine(RuleBasedStateMachine):
         return models
 
     def _outcome(self, model, bound, result, is_broken, is_alone):
+        if bound.kind == "import" and (is_broken or not is_alone):
+            return self._imported(model)
         after = self._after(model, bound)
         done = after if isinstance(after, list) else []
         half = self._half(model, bound)
@@ -405,6 +419,9 @@ class Machine(RuleBasedStateMachine):
             return [model]
         if bound.kind == "put":
             return [put(model, bound)]
+        if bound.kind == "import":
+            imported = {number: (name, LIVE) for number, name in foreign(model, bound.named)}
+            return [model | imported]
         if bound.kind == "create":
             new = {bound.new: (bound.key, LIVE)}
             return "exists" if taken(model, bound.key) else [model | new]
@@ -425,6 +442,15 @@ class Machine(RuleBasedStateMachine):
             is_taken = bound.target != name and taken(model, bound.target)
             return "exists" if is_taken else [model | {number: (bound.target, where)}]
         return [model | {number: (self._restored(model, bound) if where == KEPT else name, LIVE)}]
+
+    def _imported(self, model):
+        """Return the models after an import that did not do all of it."""
+        found = foreign(model, frozenset())
+        return [
+            model | {number: (name, LIVE) for number, name in chosen}
+            for size in range(len(found) + 1)
+            for chosen in itertools.combinations(found, size)
+        ]
 
     def _restored(self, model, bound):
         """Return the name that a kept content has got: its own, or where that is taken another."""
@@ -452,6 +478,8 @@ class Machine(RuleBasedStateMachine):
         self.models = []
         assert locks() == 0
         seen, unsettled = self._look()
+        differing = {name for name, where in seen.values() if where == FOREIGN}
+        assert self._differences() == {("+", name) for name in differing - named()}
         shown = visible(seen, unsettled)
         possible = [model for model in models if visible(model, unsettled) == shown]
         assert possible, f"{seen} is none of {models}, unsettled {unsettled}"
@@ -480,6 +508,11 @@ class Machine(RuleBasedStateMachine):
             elif number in self.foreign:
                 unsettled.add(key)
         return seen, unsettled
+
+    def _differences(self):
+        """Return what `check_files` tells."""
+        checked = [finding for part in check(Part()) for finding in part.findings]
+        return {(finding.sign, finding.key) for finding in checked}
 
     def _read(self, file):
         """Return the content of the object, of which the row tells the truth."""
@@ -520,6 +553,16 @@ def held(model, bound):
     return next((number for number, place in model.items() if place in places), 0)
 
 
+def named():
+    return {key for operation in Operation.objects.all() for key in operation.keys}
+
+
+def foreign(model, named):
+    """Return number and name of the contents without a row that no operation names."""
+    places = model.items()
+    return [(at, name) for at, (name, is_at) in places if is_at == FOREIGN and name not in named]
+
+
 def put(model, bound):
     """Put the content of somebody else in the place of what is there."""
     places = [(bound.key, where) for where in (LIVE, TRASHED, FOREIGN)]
@@ -556,6 +599,7 @@ ENDINGS = {
     FileExistsError: "exists",
     FileNotFoundError: "missing",
     IntegrityError: "refers",
+    OperationalError: "waits",
     OSError: "failed",
 }
 

@@ -72,11 +72,12 @@ def test_a_part_has_its_own_keys_alone(sides):
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
-def test_parts_make_up_the_whole(sides, has_rows):
-    names = sorted(f"{folder}/{number}" for folder in "abcdef" for number in range(20))
+@pytest.mark.parametrize("pattern", ["{}/{:02}", "data/{}{:02}", "\U0010ffff{}{:02}"])
+def test_parts_make_up_the_whole(sides, pattern, has_rows):
+    names = sorted(pattern.format(folder, number) for folder in "abcdef" for number in range(20))
     sides(names, names if has_rows else ())
     parts = cut(Part(), 2)
-    assert len(parts) > 2
+    assert len(parts) > 4
     found = [stretch.objects for part in parts for stretch in Walk(part).stretches()]
     assert [key for objects in found for key in objects] == names
 
@@ -142,6 +143,10 @@ MEANWHILE = {
 }
 
 
+REPLACES = pytest.param("replace", marks=pytest.mark.needs("conditional puts"))
+ACTIONS = [REPLACES, *sorted(MEANWHILE.keys() - {"replace"})]
+
+
 @pytest.fixture
 def lay_out(transactional_db, make_file, put, storage):
     """Begin anew with files, a, which has no row, f, which differs, and a deletion of e."""
@@ -184,8 +189,7 @@ def at_each_step(lay_out, action, run):
         yield step, found
 
 
-@pytest.mark.needs("conditional puts")
-@pytest.mark.parametrize("action", MEANWHILE)
+@pytest.mark.parametrize("action", ACTIONS)
 def test_what_is_changed_meanwhile_is_no_difference(lay_out, action):
     def differing():
         return [finding.key for checked in check(Part()) for finding in checked.findings]
@@ -197,8 +201,7 @@ def test_what_is_changed_meanwhile_is_no_difference(lay_out, action):
         assert found in expected, step
 
 
-@pytest.mark.needs("conditional puts")
-@pytest.mark.parametrize("action", MEANWHILE)
+@pytest.mark.parametrize("action", ACTIONS)
 def test_no_row_is_made_of_what_goes_meanwhile(lay_out, storage, action):
     for step, _found in at_each_step(
         lay_out, action, lambda: list(import_objects(Part(), update=True))
@@ -208,7 +211,6 @@ def test_no_row_is_made_of_what_goes_meanwhile(lay_out, storage, action):
         assert not File.objects.filter(object_key="e").exists(), step
 
 
-@pytest.mark.needs("conditional puts")
 def test_an_import_that_was_killed_is_made_whole_by_the_next(lay_out, monkeypatch):
     """At each step, with a page for each object."""
     monkeypatch.setattr(listing, "PAGE", 1)

@@ -34,6 +34,7 @@ from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, name_of, visible
 from files.models import File, Work
+from files.storage import STANDARD
 
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -65,6 +66,7 @@ class FileAdmin(FileChanges):
         "etag",
         "modified_at",
         "created_at",
+        "storage_class",
         "checksum",
         "verified_at",
         "missing_at",
@@ -89,6 +91,8 @@ class FileAdmin(FileChanges):
             return ["content", "key", "into"]
         known = "checksum", "verified_at", "missing_at", "changed_at", "damaged_at", "deleted_at"
         unset = {name for name in known if not getattr(obj, name)}
+        if obj.storage_class in {"", STANDARD}:
+            unset.add("storage_class")
         return [name for name in self.fields if name not in unset]
 
     def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
@@ -145,7 +149,9 @@ class FileAdmin(FileChanges):
             return gettext("missing")
         if file.damaged_at:
             return gettext("damaged")
-        return gettext("changed") if file.changed_at else ""
+        if file.changed_at:
+            return gettext("changed")
+        return gettext("archived") if file.is_archived else ""
 
     @admin.display(description=_("content"))
     def content(self, file: File) -> str:

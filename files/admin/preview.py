@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from files import audit, delivery
 from files.errors import reason
 from files.models import File
+from files.storage import ArchivedError
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def preview(file: File) -> SafeString:
     except FileNotFoundError:
         file.mark_missing(True)
         shown = {"notice": _("The object is missing from the bucket.")}
+    except ArchivedError as error:
+        shown = {"notice": reason(error)}
     except OSError as error:
         logger.warning("File %s (%r): %s", file.pk, str(file), error)
         shown = {"notice": _("The content cannot be read: %s") % reason(error)}
@@ -113,6 +116,7 @@ def _embed(file: File, kind: str) -> dict[str, Any]:
         file.mark_missing(False)
     if file.size == 0:
         return _empty()
+    file.storage.refuse_archived(str(file), file.storage_class)
     return {"details": [kind], "element": kind.partition("/")[0]}
 
 

@@ -18,6 +18,7 @@ DOWNLOADS = {
     302: "handed on",
     304: "not modified",
     404: "missing",
+    409: "archived",
     412: "not matched",
     416: "not matched",
 }

@@ -1,6 +1,7 @@
 """The key space in parts, which are worked on in parallel."""
 
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,14 @@ from typing import Any, TypeVar
 
 from django.db import connection
 
-from files.catalogue.walk import Part
+from files.catalogue.walk import Part, usable
 from files.keys import prefix_end
 from files.models import File
 from files.storage import be_in_background
 
 PARTS = 4  # for each worker, so that none is left with a large one
 SAMPLE = 1000  # rows that tell how the keys are spread
+MOST_LOOKS = 100  # at beginnings of keys, where there are no rows
 WAITING = 16  # results of a part that are kept until those of the parts before have been taken
 
 END = object()
@@ -26,7 +28,7 @@ T = TypeVar("T")
 def cut(part: Part, workers: int) -> list[Part]:
     """Return the part as smaller ones, in the order of the keys, where it is large.
 
-    The rows tell how the keys are spread, and where there are none, the folders of the bucket.
+    The rows tell how the keys are spread, and where there are few, a look at the first characters.
     Raises S3's errors.
     """
     if workers == 1:
@@ -34,8 +36,10 @@ def cut(part: Part, workers: int) -> list[Part]:
     page = next(File().storage.pages(part.prefix, after=part.after))
     if not page.token:
         return [part]
-    keys = _sample(part) or _folders(part)
-    cuts = _spread([key for key in keys if key > part.after], PARTS * workers - 1)
+    number = PARTS * workers
+    keys = _sample(part) or _beginnings(part, number)
+    keys = [key for key in keys if key > part.after and usable(key) == key]
+    cuts = _spread(keys, number - 1)
     edges = [part.after, *cuts, part.upto]
     return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]
 
@@ -61,14 +65,27 @@ def _sample(part: Part) -> list[str]:
     return keys if len(keys) >= SAMPLE / 10 else []
 
 
-def _folders(part: Part) -> list[str]:
-    """Return the folders below the prefix, or below its only folder and so on."""
-    prefix = part.prefix
-    while True:
-        page = next(File().storage.pages(prefix, after=part.after, delimiter="/"))
-        if len(page.folders) != 1 or page.entries:
-            return page.folders
-        (prefix,) = page.folders
+def _beginnings(part: Part, number: int) -> list[str]:
+    """Return so many beginnings of keys of the bucket or more, in order, by a few requests each."""
+    found, shorter = [part.prefix], [part.prefix]
+    for _ in range(MOST_LOOKS):
+        if not shorter or len(found) >= number:
+            break
+        beginning = shorter.pop(0)
+        longer = list(_one_longer(beginning))
+        found.remove(beginning)
+        found += longer
+        shorter += longer
+    return sorted(found)
+
+
+def _one_longer(beginning: str) -> Iterator[str]:
+    """Yield the beginnings with one more character that keys of the bucket have."""
+    after = beginning
+    while entries := next(File().storage.pages(beginning, after=after, limit=1)).entries:
+        longer = entries[0].key[: len(beginning) + 1]
+        yield longer
+        after = max(longer + chr(sys.maxunicode), entries[0].key)
 
 
 def each(

@@ -30,8 +30,9 @@ from files import audit
 from files.delivery import content
 from files.delivery.headers import CACHE_CONTROL, file_name
 from files.delivery.streams import stream
+from files.errors import reason
 from files.models import File
-from files.storage import CHUNK, Body, ObjectChangedError, S3UnavailableError
+from files.storage import CHUNK, ArchivedError, Body, ObjectChangedError, S3UnavailableError
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -123,7 +124,7 @@ class _Archive:
         # each download.
         self.zip = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)
         self._names = _Names(base)
-        self._unread: list[tuple[str, _StrPromise]] = []
+        self._unread: list[tuple[str, _StrPromise | str]] = []
 
     def add(self, file: File) -> Iterator[bytes]:
         """Yield the entry of the file, or note that it cannot be read."""
@@ -140,8 +141,8 @@ class _Archive:
             yield from self._content(file, key, body)
         except OSError as error:
             logger.warning("%s: %s", content.log_name(file), error)
-            reason = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
-            self._unread.append((file.name, reason))
+            text = CHANGED if isinstance(error, ObjectChangedError) else BROKEN
+            self._unread.append((file.name, text))
         finally:  # also where the client leaves
             outcome = "complete" if body.position == body.size else "cut off"
             audit.record("zip", outcome, file=file.pk, key=str(file), bytes=body.position)
@@ -178,11 +179,13 @@ def _coding_suffix(key: str, encoding: str) -> str:
     return "" if key.lower().endswith(suffix) else suffix
 
 
-def _reason(file: File, error: OSError) -> "_StrPromise":
+def _reason(file: File, error: OSError) -> "_StrPromise | str":
     """Return why nothing of the file was read, as `respond` of a single file would answer."""
     if isinstance(error, FileNotFoundError):
         file.mark_missing(True)
         return content.MISSING
+    if isinstance(error, ArchivedError):
+        return reason(error)
     if isinstance(error, S3UnavailableError):
         logger.warning("%s: %s", content.log_name(file), error)
         return content.UNREACHABLE

@@ -28,9 +28,16 @@ from files.delivery.conditions import (
 )
 from files.delivery.headers import content_headers
 from files.delivery.streams import stream
-from files.errors import RETRY_AFTER
+from files.errors import RETRY_AFTER, reason
 from files.models import File
-from files.storage import CHUNK, Response, S3Error, S3UnavailableError, read_stat
+from files.storage import (
+    CHUNK,
+    ArchivedError,
+    Response,
+    S3Error,
+    S3UnavailableError,
+    read_stat,
+)
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -65,6 +72,8 @@ def _respond(request: HttpRequest, file: File) -> HttpResponseBase:
     except FileNotFoundError:
         file.mark_missing(True)
         return _plain(404, MISSING, headers)
+    except ArchivedError as error:
+        return _plain(409, reason(error), headers)
     except S3UnavailableError as error:
         logger.warning("%s: %s", log_name(file), error)
         response = _plain(503, UNREACHABLE, headers)
@@ -80,7 +89,7 @@ def log_name(file: File) -> str:
     return f"File {file.pk} ({str(file)!r})"
 
 
-def _plain(status: int, text: "_StrPromise", headers: dict[str, str]) -> HttpResponse:
+def _plain(status: int, text: "_StrPromise | str", headers: dict[str, str]) -> HttpResponse:
     response = HttpResponse(str(text), status=status, headers=headers)
     response.headers["Content-Type"] = "text/plain; charset=utf-8"
     del response.headers["Content-Disposition"]
@@ -92,15 +101,17 @@ def _plain(status: int, text: "_StrPromise", headers: dict[str, str]) -> HttpRes
 
 def _stream(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
     """Send the client's request on to S3, without what S3 would not understand."""
+    if request.method == "HEAD":
+        answer = _head(file)
+        return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
     conditions, wanted = s3_conditions(request.headers, file.etag), one_range(request)
-    method = request.method or "GET"
-    answer = _ask(file, method, conditions | ({"Range": wanted} if wanted else {}))
+    answer = _ask(file, conditions | ({"Range": wanted} if wanted else {}))
     if answer.status == 416:
         answer.close()
         return _beyond(request, file, headers)
     if answer.status == 206 and not matches_if_range(request, answer.headers):
         answer.close()
-        answer = _ask(file, method, conditions)
+        answer = _ask(file, conditions)
     return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
 
 
@@ -108,6 +119,7 @@ def _redirect(request: HttpRequest, file: File, headers: dict[str, str]) -> Http
     """Send the client to S3, or stream where S3 would answer in another way than this process."""
     if _is_rewritten_by_clients(str(file)) or not can_be_asked_by_client(request, file.size):
         return _stream(request, file, headers)
+    file.storage.refuse_archived(str(file), file.storage_class)
     response = HttpResponseRedirect(_presigned(file, headers))
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -118,23 +130,23 @@ def _accelerate(request: HttpRequest, file: File, headers: dict[str, str]) -> Ht
     """Tell nginx what to fetch; conditions are judged here first, by a HEAD request to S3.
 
     What was judged is fetched if it still has the same ETag, so that no two versions are mixed.
-    nginx hands back what S3 has otherwise than the row says, which is streamed and noted.
+    nginx hands back what S3 refuses or has otherwise than the row says: that is streamed and noted.
     """
     wanted, etag = one_range(request), ""
-    if is_beyond(wanted, file.size) or REFUSED_BY_S3 in request.headers:
+    is_handed_back = REFUSED_BY_S3 in request.headers
+    if request.method == "HEAD" or is_handed_back or is_beyond(wanted, file.size):
         return _stream(request, file, headers)
     if is_conditional(request):
-        head = _ask(file, "HEAD", s3_conditions(request.headers, file.etag))
+        head = _head(file)
         if refusal := _refusal(request, file, head, headers):
             return refusal
-        head.close()
         etag = head.headers.get("ETag", "")
         wanted = wanted if matches_if_range(request, head.headers) else ""
     response = HttpResponse(headers=headers)
     response.headers["X-Accel-Redirect"] = "/-/object"
     del response.headers["Content-Disposition"]
     url, signed = file.storage.sign(
-        request.method or "GET", str(file), {"response-content-type": headers["Content-Type"]}
+        "GET", str(file), {"response-content-type": headers["Content-Type"]}
     )
     told = {"URL": url, "Range": wanted, "If-Match": etag, **signed}
     told["Disposition"] = headers["Content-Disposition"]
@@ -161,10 +173,22 @@ def _presigned(file: File, headers: Mapping[str, str]) -> str:
     )
 
 
-def _ask(file: File, method: str, headers: Mapping[str, str]) -> Response:
-    """Return S3's answer; the object is there, unless FileNotFoundError is raised."""
-    answer = file.storage.request(method, str(file), headers)
+def _ask(file: File, headers: Mapping[str, str]) -> Response:
+    """Return S3's answer to a GET; the object is there, unless FileNotFoundError is raised."""
+    answer = file.storage.request("GET", str(file), headers)
     file.mark_missing(False)
+    return answer
+
+
+def _head(file: File) -> Response:
+    """Return S3's answer to a HEAD, without a condition. Raises ArchivedError as GET does.
+
+    Conditions count only where the answer would be the content (RFC 9110 section 13.2.1).
+    """
+    answer = file.storage.request("HEAD", str(file))
+    answer.close()
+    file.mark_missing(False)
+    file.storage.refuse_unreadable(str(file), answer.headers)
     return answer
 
 
@@ -192,13 +216,11 @@ def _refusal(
 
 def _beyond(request: HttpRequest, file: File, headers: dict[str, str]) -> HttpResponseBase:
     """Answer a range that has no byte of the object; conditions and If-Range count first."""
-    conditions = s3_conditions(request.headers, file.etag)
-    head = _ask(file, "HEAD", conditions)
+    head = _head(file)
     if refusal := _refusal(request, file, head, headers):
         return refusal
-    head.close()
     if not matches_if_range(request, head.headers):
-        answer = _ask(file, "GET", conditions)
+        answer = _ask(file, s3_conditions(request.headers, file.etag))
         return _refusal(request, file, answer, headers) or _content(request, file, answer, headers)
     response = _without_content(416, headers)
     response.headers["Content-Range"] = f"bytes */{read_stat(str(file), head.headers).size}"

@@ -163,6 +163,7 @@ def _move(file: "File", key: str, **changes: Any) -> None:
     """Copy the object, give the row the new key, delete the old object."""
     old = str(file)
     with _changing(file, key):
+        storage().refuse_archived(old, file.storage_class)
         operation = Operation.begin(
             Operation.Kind.RENAME, old, copy_key=key, file_id=file.pk, etag=file.etag
         )
@@ -232,6 +233,8 @@ def _replace(
         validate_new_key(str(file))  # what is kept below the reserved prefix is restored instead
         with _changing(file, but=upload):
             found = storage().find(str(file))
+            if found:
+                storage().refuse_archived(str(file), found[0].storage_class)
             operation = Operation.begin(
                 Operation.Kind.REPLACE,
                 str(file),

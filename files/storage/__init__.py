@@ -5,11 +5,11 @@ from files.storage.body import CHUNK, Body
 from files.storage.bucket import Response
 from files.storage.circuit import be_in_background
 from files.storage.connections import POOL
-from files.storage.errors import ObjectChangedError, S3Error, S3UnavailableError
+from files.storage.errors import ArchivedError, ObjectChangedError, S3Error, S3UnavailableError
 from files.storage.listing import Entry
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile
-from files.storage.stat import ARCHIVED, MAX_TYPE_LENGTH, ObjectStat, read_stat
+from files.storage.stat import ARCHIVED, MAX_TYPE_LENGTH, STANDARD, ObjectStat, read_stat
 from files.storage.uploads import CHECKSUM
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "MAX_PARTS",
     "MAX_TYPE_LENGTH",
     "POOL",
+    "STANDARD",
+    "ArchivedError",
     "Body",
     "Entry",
     "ObjectChangedError",

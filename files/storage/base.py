@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from files.storage.body import Body
 from files.storage.bucket import Bucket, Response, bucket
 from files.storage.client import client
 from files.storage.errors import Refusal, failed, refused
-from files.storage.stat import ObjectStat, read_stat
+from files.storage.stat import MAY_BE_ARCHIVED, ObjectStat, is_archived, read_stat
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,6 +78,23 @@ class BucketStorage(S3Storage):
     def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
         return read_stat(str(name), self._head(str(name)))
+
+    def refuse_archived(self, key: str, storage_class: str) -> None:
+        """Raise ArchivedError where the object, which is of this class, must be restored first.
+
+        Only objects of a class that may be archived are asked for. One that is missing is not.
+        """
+        if storage_class in MAY_BE_ARCHIVED:
+            with suppress(FileNotFoundError):
+                self.refuse_unreadable(key, self._head(key))
+
+    def refuse_unreadable(self, key: str, headers: Mapping[str, str]) -> None:
+        """Raise ArchivedError where S3 does not read the object, whose HEAD has these headers.
+
+        It is asked for a byte: other servers than AWS's have such classes and archive nothing.
+        """
+        if is_archived(headers):
+            self.request("GET", key, {"Range": "bytes=0-0"}).close()
 
     def _head(self, key: str) -> Mapping[str, str]:
         response = self.request("HEAD", key)

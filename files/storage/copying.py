@@ -45,9 +45,10 @@ class Copies(writing.ConditionalWrites):
         """Copy an object to a new key; return what S3 tells of the copy.
 
         Type, metadata, tags, storage class and encryption go with it. Raises FileExistsError where
-        the target is there, FileNotFoundError where the source is not, ObjectChangedError when it
-        has another ETag than `etag` or is replaced meanwhile. `mark` and `on_upload` are those of
-        `create`. Large objects are copied by S3 itself, in parts and in parallel.
+        the target is there, FileNotFoundError where the source is not, ArchivedError where it must
+        be restored first, ObjectChangedError when it has another ETag than `etag` or is replaced
+        meanwhile. `mark` and `on_upload` are those of `create`. Large objects are copied by S3
+        itself, in parts and in parallel.
         """
         write = Write(NEW, mark or uuid.uuid4().hex, on_upload)
         original = self._original(source, etag)
@@ -72,6 +73,8 @@ class Copies(writing.ConditionalWrites):
             if response.status == 412:
                 raise changed(key)
             stat = read_stat(key, response.headers)
+            if self._is_aws:  # to GET an archived object is refused already
+                self.refuse_unreadable(key, response.headers)
             is_read = not self._is_aws and stat.size <= writing.PART_SIZE
             data = b"".join(self.body(key, response)) if is_read else None
         acl = {"ACL": self.default_acl} if self.default_acl else {}  # which S3 does not copy

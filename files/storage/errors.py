@@ -33,6 +33,10 @@ class ObjectChangedError(S3Error):
     """The object was replaced or deleted while it was being read or written."""
 
 
+class ArchivedError(S3Error):
+    """S3 has archived the object: it is neither read nor copied before it is restored in S3."""
+
+
 class Refusal(NamedTuple):
     """S3's refusal of a request; `code` is empty where the answer has no body, as with HEAD.
 
@@ -54,6 +58,7 @@ class Refusal(NamedTuple):
 TRANSIENT = {429, 500, 502, 503, 504}
 TRANSIENT_CODES = {"OperationAborted", "RequestTimeout", "SlowDown"}
 CONDITIONS = {"ConditionalRequestConflict", "PreconditionFailed"}
+ARCHIVED_CODES = {"InvalidObjectState", "ObjectNotInActiveTierError"}  # of a read, of a copy
 MISSING = {
     *("", "404", "NoSuchKey", "NoSuchVersion"),
     *("NoSuchBucketPolicy", "NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration"),
@@ -112,8 +117,9 @@ def refused(refusal: Refusal) -> OSError:
     if status == 404 and code in MISSING:
         text = f"There is no such object in the bucket {refusal.bucket}"
         return FileNotFoundError(errno.ENOENT, text, key)
-    if code == "InvalidObjectState":
-        return S3Error(errno.EIO, "The object is archived: restore it in S3 first", key)
+    if code in ARCHIVED_CODES:
+        text = "The object is archived: restore it in S3 first, by `aws s3api restore-object`"
+        return ArchivedError(errno.EIO, text, key)
     if status == 403:
         return PermissionError(errno.EACCES, _forbidden(refusal), key)
     if status in TRANSIENT or code in TRANSIENT_CODES:

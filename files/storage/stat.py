@@ -10,7 +10,11 @@ from files.storage.errors import no_object
 MAX_TYPE_LENGTH = 255  # characters that are kept of an object's type
 METADATA = "x-amz-meta-"
 STANDARD = "STANDARD"  # the storage class of which HEAD says nothing
-ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}  # storage classes that S3 reads only what is restored of
+
+# The storage classes of what S3 reads only after it was restored, which leaves them as they are.
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+# And the one with tiers that are such, of which a listing says nothing.
+MAY_BE_ARCHIVED = ARCHIVED | {"INTELLIGENT_TIERING"}
 
 # What a copy keeps besides the bytes and the metadata: S3's headers, and boto3's parameters.
 COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -63,6 +67,14 @@ def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:
         )
     except (KeyError, ValueError):
         raise no_object(key) from None
+
+
+def is_archived(headers: Mapping[str, str]) -> bool:
+    """Return whether an object is archived and not restored, by the headers of a HEAD."""
+    if "x-amz-archive-status" in headers:  # a tier of INTELLIGENT_TIERING, which a restore ends
+        return True
+    is_restored = 'ongoing-request="false"' in headers.get("x-amz-restore", "")
+    return headers.get("x-amz-storage-class") in ARCHIVED and not is_restored
 
 
 def read_parameters(headers: Mapping[str, str]) -> dict[str, Any]:

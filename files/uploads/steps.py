@@ -50,6 +50,8 @@ def whole(user: Any, asked: Whole) -> Stored:
 def begin(user: Any, asked: Begin) -> dict[str, Any]:
     """Return how the file is to be sent: whole, or in parts with a ticket."""
     replaced = _target(user, asked.key, replace=asked.replace)
+    if replaced is not None:  # before the content is sent
+        replaced.storage.refuse_archived(asked.key, replaced.storage_class)
     if asked.size <= min(settings.MAX_UPLOAD, PART_SIZE if asked.direct else asked.size):
         return {"direct": False}
     if not asked.direct:

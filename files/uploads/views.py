@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from files import access
 from files.bodies import takes_upload
 from files.errors import RETRY_AFTER, reason
-from files.storage import S3UnavailableError
+from files.storage import ArchivedError, S3UnavailableError
 from files.uploads import steps
 from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Whole
 from files.uploads.steps import Stored
@@ -76,6 +76,8 @@ def _view(describe: Any, read: Any, kind: Any, step: Any, do: Any = _at_once) ->
             return _refuse(request.user, error)
         except FileExistsError as error:
             return _refusal(409, reason(error), taken=True)
+        except ArchivedError as error:
+            return _refusal(409, reason(error))
         except S3UnavailableError as error:
             response = _refusal(503, reason(error))
             response.headers["Retry-After"] = str(RETRY_AFTER)

@@ -105,6 +105,8 @@ class Command(RunningCommand):
                 if isinstance(found, OSError):
                     raise found
                 self._tell_found(found)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise CommandError(f"{_reason(error)}: run it again to go on.") from error
         finally:
@@ -162,6 +164,8 @@ class Command(RunningCommand):
             for found in find_orphans(Part(RESERVED)):
                 for key in found.keys:
                     self.progress.print(f"? {visible(key)} (not of this catalogue, so it stays)")
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise CommandError(f"{_reason(error)}.") from error
 

@@ -1,7 +1,9 @@
 """Reads: ranges, conditions, versions."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+from files.storage.errors import ArchivedError
 from files.storage.probe.ground import Ground
 from files.storage.probe.promises import NotAskedError, promise
 
@@ -61,6 +63,21 @@ def if_range(ground: Ground) -> Iterator[str]:
     ground.put(key, DATA)
     if ground.read(key, {"Range": "bytes=0-0", "If-Range": NEVER}) != (200, DATA):
         yield "it is ignored"
+
+
+@promise(
+    "archived objects",
+    "one of the class GLACIER is not read before it is restored",
+    "there they are read as any other",
+)
+def archived_objects(ground: Ground) -> Iterator[str]:
+    key = f"{ground.folder}archived"
+    if ground.put(key, DATA, StorageClass="GLACIER").status != 200:
+        yield "there is no such class"
+        return
+    with suppress(ArchivedError):
+        ground.read(key)
+        yield "it is read at once"
 
 
 @promise("versions", "each is read by its id", "nothing reads former versions")
