@@ -26,6 +26,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers ListObjectsV2, and all else as an empty bucket does."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet
     objects = 0
 
     def do_GET(self) -> None:
