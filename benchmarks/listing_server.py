@@ -32,10 +32,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         first = int(query.get("continuation-token", 0)) or _after(query.get("start-after", ""))
-        last = min(self.objects, first + int(query.get("max-keys", 1000)))
+        end = _after(query.get("prefix", "") + chr(sys.maxunicode))
+        first = max(first, _after(query.get("prefix", "")))
+        last = min(end, first + int(query.get("max-keys", 1000)))
         listed = "".join(OBJECT.format(n, n, n % SIZE) for n in range(first, last))
         more = f"<NextContinuationToken>{last}</NextContinuationToken>"
-        is_more = last < self.objects
+        is_more = last < end
         body = (
             f"{HEAD}<IsTruncated>{str(is_more).lower()}</IsTruncated>{more if is_more else ''}"
             f"{listed}</ListBucketResult>"

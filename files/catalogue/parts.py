@@ -39,7 +39,7 @@ def cut(part: Part, workers: int) -> list[Part]:
         return [part]
     number = PARTS * workers
     keys = _sample(part) or _beginnings(part, number)
-    keys = [key for key in keys if key > part.after and usable(key) == key]
+    keys = sorted({key for key in keys if key > part.after and usable(key) == key})
     cuts = _spread(keys, number - 1)
     edges = [part.after, *cuts, part.upto]
     return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]

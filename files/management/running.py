@@ -104,7 +104,7 @@ class Progress:
             now = time.monotonic()
             if self._bar.disable and self._is_shown and now - self._told >= INTERVAL:
                 self._told = now
-                self._command.stderr.write(f"{self}, {self.done / self.seconds:,.0f}/s")
+                self._command.stderr.write(f"{self}, {self.done / self.seconds:,.0f}/s", str)
 
     @property
     def seconds(self) -> float:
@@ -153,7 +153,7 @@ class RunningCommand(BaseCommand):
                 sys.exit(128 + signal.SIGPIPE)
             except (KeyboardInterrupt, SystemExit):
                 self.progress.close()
-                self.stderr.write(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
+                self.say(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
                 raise
             except ProgrammingError as error:
                 if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
@@ -165,9 +165,9 @@ class RunningCommand(BaseCommand):
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
                 raise CommandError(text, returncode=UNFINISHED) from error
         if status == UNFINISHED:
-            self.stderr.write(f"Not finished: {self.summary()}. {self.how_to_go_on()}")
+            self.say(f"Not finished: {self.summary()}. {self.how_to_go_on()}")
         elif options["verbosity"] and self.tells_end:
-            self.stderr.write(f"{self.summary()}.")
+            self.say(f"{self.summary()}.")
         if status:
             sys.exit(status)
 
@@ -178,6 +178,10 @@ class RunningCommand(BaseCommand):
             yield progress
         finally:
             progress.close()
+
+    def say(self, text: str) -> None:
+        """Write a line to stderr that tells of no error, as its colour would."""
+        self.stderr.write(text, str)
 
     def total(self) -> int | None:
         """Return how many there are in all, where that is known."""

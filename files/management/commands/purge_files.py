@@ -129,7 +129,7 @@ class Command(RunningCommand):
             text = "repeat this with --apply to put them into the trash, where nothing is lost yet"
         else:
             text = "now they are in the trash, until purge_files finds them old enough to go"
-        self.stderr.write(f"{orphans}: {text}.")
+        self.say(f"{orphans}: {text}.")
 
     def _empty_trash(self, files: Iterator[File], workers: int) -> None:
         ends = ((file, None) for file in files)
