@@ -24,6 +24,7 @@ from files.operations.interrupted import (
     foreign_keys,
     interrupted,
     is_left_over,
+    on_keys,
     open_uploads,
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
@@ -45,6 +46,7 @@ __all__ = [
     "interrupted",
     "is_left_over",
     "locked",
+    "on_keys",
     "open_uploads",
     "rename",
     "replace",

@@ -1,7 +1,7 @@
 """What was interrupted: the next attempt on its keys ends it, or a sweep."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from django.db import connection, models, transaction
@@ -39,7 +39,12 @@ def foreign_keys() -> Iterator[str]:
 
 def is_left_over(key: str) -> bool:
     """Return whether an operation under way, or an interrupted one, names the key."""
-    return Operation.objects.filter(Q(object_key=key) | Q(copy_key=key)).exists()
+    return on_keys([key]).exists()
+
+
+def on_keys(keys: Collection[str]) -> "models.QuerySet[Operation]":
+    """Return the operations under way, and those that were interrupted, that name the keys."""
+    return Operation.objects.filter(Q(object_key__in=keys) | Q(copy_key__in=keys))
 
 
 def end(operation: Operation) -> None:
@@ -51,8 +56,7 @@ def end(operation: Operation) -> None:
 
 def settle_all(keys: Sequence[str], but: Operation | None) -> None:
     """End what was interrupted on the keys, which this session has locked."""
-    on_keys = Q(object_key__in=keys) | Q(copy_key__in=keys)
-    found = Operation.objects.filter(on_keys)
+    found = on_keys(keys)
     if but is not None and but.pk:
         found = found.exclude(pk=but.pk)
     if connection.in_atomic_block:  # in REPEATABLE READ an old snapshot ends in an error by this
