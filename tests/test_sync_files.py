@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,10 @@ from tests.faults import Kill, KilledError, Steps
 from tests.operations import assert_rows_are_true, breaking, create, execute, state
 from tests.processes import ROOT, heed_signals
 from tests.tcp_proxy import TCPProxy
+from tests.test_readme import README
 from tests.test_storage import KEYS
+
+SECTION = README.split("\n### In step without a walk\n")[1].split("\n## ")[0]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_services")]
 
@@ -50,18 +54,17 @@ def queue(sqs, settings, monkeypatch):
 
 @pytest.fixture
 def subscribed(sqs, queue, s3, bucket):
-    """Let the bucket send its events to the queue."""
+    """Let the bucket send its events to the queue, as README says."""
     if sqs.meta.endpoint_url != s3.meta.endpoint_url:
         pytest.skip("S3 and SQS are two servers, of which one does not know the other")
     arn = attributes(sqs, queue, "QueueArn")["QueueArn"]
-    allowed = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}}
-    allowed |= {"Action": "sqs:SendMessage", "Resource": arn}
-    policy = {"Version": "2012-10-17", "Statement": [allowed]}
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
-    events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+    policy, events = (
+        text.replace("arn:aws:sqs:REGION:ACCOUNT:QUEUE", arn).replace("BUCKET", bucket)
+        for text in re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+    )
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     configure = s3.put_bucket_notification_configuration
-    found = {"QueueConfigurations": [{"QueueArn": arn, "Events": events}]}
-    configure(Bucket=bucket, NotificationConfiguration=found)
+    configure(Bucket=bucket, NotificationConfiguration=json.loads(events))
     yield
     configure(Bucket=bucket, NotificationConfiguration={})
 
@@ -411,9 +414,7 @@ def test_what_s3_refuses_stays_and_is_told(make_file, send, record, told, proxy,
     assert line.startswith("An event of a stays in the queue: S3 refuses the object (Forbidden)")
 
 
-def test_s3_out_of_reach_keeps_the_messages(
-    send, record, unreachable, no_waits, told, sqs, queue
-):
+def test_s3_out_of_reach_keeps_the_messages(send, record, unreachable, no_waits, told, sqs, queue):
     unreachable()
     send(record("a"))
     with pytest.raises(CommandError, match="S3 is out of reach") as raised:

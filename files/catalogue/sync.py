@@ -68,7 +68,7 @@ def sync(keys: Collection[str], threads: Executor) -> dict[str, Outcome]:
         if entry is None and key in files and not files[key].missing_at
     ]
     unwritten = {*behind, *map(str, gone)}
-    outcomes: dict[str, Outcome] = dict.fromkeys(keys, SAME)
+    outcomes: dict[str, Outcome] = dict.fromkeys(sorted(keys), SAME)
     outcomes |= dict.fromkeys({*keys} & named | unwritten, BUSY)
     outcomes |= {key: error for key, error in found.items() if isinstance(error, OSError)}
     try:
