@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from files.catalogue import events
+from files.catalogue import events, owner
 from files.models import File, Operation
 from tests import leaks
 from tests.faults import Kill, KilledError, Steps
@@ -369,10 +369,11 @@ def test_order_and_number_of_the_events_do_not_matter(lay_out, send, record, mon
 
 def test_a_key_is_asked_for_once_in_a_batch(make_file, send, record, proxy):
     make_file("a")
+    owner.claim()
     proxy.reset()
     send(*[record("a", "a")] * 5)
     assert run()[0] == ["= a"]
-    assert [method for method, _ in proxy.requests] == ["HEAD"]
+    assert [method for method, _ in proxy.requests] == ["GET", "HEAD"]  # of the owner, of a
 
 
 def test_a_batch_is_one_line_of_the_audit(lay_out, send, record, caplog):
@@ -406,7 +407,8 @@ def test_what_s3_refuses_stays_and_is_told(make_file, send, record, told, proxy,
     for key in ("a", "b"):
         make_file(key)
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "60"})
-    proxy.faults = [("status", 403)] * 2  # HEAD, and the GET that explains it
+    owner.claim()
+    proxy.faults = [None, *[("status", 403)] * 2]  # HEAD, and the GET that explains it
     send(record("a"), record("b"))
     lines, _, status = run("--workers=1")
     assert (lines, status, waiting(sqs, queue)) == (["= b"], 1, 1)
@@ -414,14 +416,17 @@ def test_what_s3_refuses_stays_and_is_told(make_file, send, record, told, proxy,
     assert line.startswith("An event of a stays in the queue: S3 refuses the object (Forbidden)")
 
 
-def test_s3_out_of_reach_keeps_the_messages(send, record, unreachable, no_waits, told, sqs, queue):
-    unreachable()
+def test_s3_that_fails_keeps_the_messages(
+    transactional_db, send, record, proxy, no_waits, told, sqs, queue
+):
+    owner.claim()
+    proxy.faults = [None, *[("status", 503)] * 3]
     send(record("a"))
-    with pytest.raises(CommandError, match="S3 is out of reach") as raised:
+    with pytest.raises(CommandError, match="S3 fails at") as raised:
         run()
     assert (raised.value.returncode, waiting(sqs, queue)) == (2, 1)
     (line,) = told()
-    assert line.startswith("An event of a stays in the queue: S3 is out of reach")
+    assert line.startswith("An event of a stays in the queue: S3 fails at")
 
 
 def test_the_database_out_of_reach_keeps_the_messages(
@@ -448,6 +453,14 @@ QUEUES = {
 def test_a_queue_that_is_not_there_is_one_sentence(queue, settings, url):
     settings.EVENTS_QUEUE_URL = url.format(queue)
     with pytest.raises(CommandError, match=QUEUES[url].format(queue)) as raised:
+        run()
+    assert raised.value.returncode == 2
+
+
+def test_a_bucket_of_another_database_is_refused_in_one_sentence(queue, monkeypatch):
+    owner.claim()
+    monkeypatch.setitem(connection.settings_dict, "HOST", "another")
+    with pytest.raises(CommandError, match="is that of another database") as raised:
         run()
     assert raised.value.returncode == 2
 
@@ -526,7 +539,8 @@ def test_a_signal_ends_it_while_it_waits(start, put, send, record, number, statu
 
 def test_a_signal_ends_it_after_the_batch_under_way(start, put, send, record, proxy, sqs, queue):
     put("a", b"text")
-    proxy.faults = [("call", 0)]
+    owner.claim()
+    proxy.faults = [None, ("call", 0)]
     proxy.on_call = lambda: running.send_signal(signal.SIGTERM)
     send(record("a"))
     running = start(AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")

@@ -55,7 +55,7 @@ def sync(keys: Collection[str], threads: Executor) -> dict[str, Outcome]:
     What is in the trash stays as it is.
     """
     files = File.objects.in_bulk(list(keys), field_name="object_key")
-    named = {key for operation in operations.on_keys(keys) for key in operation.keys}
+    named = operations.named(keys)
     found = _ask(sorted(key for key in {*keys} - named if not _is_trashed(files.get(key))), threads)
     behind = {
         key: entry
@@ -69,7 +69,7 @@ def sync(keys: Collection[str], threads: Executor) -> dict[str, Outcome]:
     ]
     unwritten = {*behind, *map(str, gone)}
     outcomes: dict[str, Outcome] = dict.fromkeys(sorted(keys), SAME)
-    outcomes |= dict.fromkeys({*keys} & named | unwritten, BUSY)
+    outcomes |= dict.fromkeys(named | unwritten, BUSY)
     outcomes |= {key: error for key, error in found.items() if isinstance(error, OSError)}
     try:
         outcomes |= _write(behind, files, threads)

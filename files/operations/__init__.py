@@ -21,14 +21,15 @@ from files.operations.changes import (
 )
 from files.operations.interrupted import (
     end,
-    foreign_keys,
     interrupted,
     is_left_over,
+    named,
     on_keys,
     open_uploads,
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
 from files.operations.operation import LATE, Operation
+from files.operations.purging import purge
 from files.operations.sides import columns
 
 __all__ = [
@@ -41,13 +42,14 @@ __all__ = [
     "delete",
     "end",
     "finish_upload",
-    "foreign_keys",
     "in_callers_transaction",
     "interrupted",
     "is_left_over",
     "locked",
+    "named",
     "on_keys",
     "open_uploads",
+    "purge",
     "rename",
     "replace",
     "restore",

@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError, connection
 from files import audit
 from files.catalogue import events
 from files.catalogue.events import EventError, Message, Queue, QueueError, QueueUnavailableError
+from files.catalogue.owner import NotOwnerError, claim
 from files.catalogue.sync import ADDED, MISSING, SAME, UPDATED, is_usable, ours, sync
 from files.keys import shown
 from files.management.running import (
@@ -81,8 +82,8 @@ class Command(RunningCommand):
         with Stopping() as self._stopping, workers as self._threads:
             try:
                 self._follow(Queue(settings.EVENTS_QUEUE_URL), options["once"])
-            except QueueError as error:
-                raise CommandError(error.strerror, returncode=UNFINISHED) from error
+            except (QueueError, NotOwnerError) as error:
+                raise CommandError(f"{error.strerror}.", returncode=UNFINISHED) from error
             except StoppedError:
                 if self._stopping.number == signal.SIGINT:
                     raise KeyboardInterrupt from None
@@ -91,11 +92,14 @@ class Command(RunningCommand):
 
     def _follow(self, queue: Queue, once: bool) -> None:
         """Work off batch after batch; with `once` until there is none."""
-        failures = 0
+        failures, is_owner = 0, False
         while True:
             try:
                 with self._stopping.waiting():
                     connection.ensure_connection()  # so that no message is taken in vain
+                    if not is_owner:
+                        claim()
+                        is_owner = True
                     messages = queue.receive(events.SHORT if once else events.LONG)
                 if messages:
                     self._work_off(queue, messages)
