@@ -1,6 +1,7 @@
 """`manage.py sync_files`: S3's events by SQS, late, in any order and more than once."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -24,7 +25,7 @@ from files.catalogue import events, owner
 from files.models import File, Operation
 from tests import leaks
 from tests.faults import Kill, KilledError, Steps
-from tests.operations import assert_rows_are_true, breaking, create, execute, state
+from tests.operations import assert_rows_are_true, breaking, create, elsewhere, execute, state
 from tests.processes import ROOT, heed_signals
 from tests.tcp_proxy import TCPProxy
 from tests.test_readme import README
@@ -227,8 +228,8 @@ def test_what_is_none_of_ours_is_deleted_and_changes_nothing(put, send, record, 
 
 def test_only_keys_at_the_location_are_ours(put, send, record, storage, monkeypatch):
     put("in/a", b"text")
-    put("a", b"text")
-    send(record("in/a", "a", "in/"))
+    put("other", b"text")
+    send(record("in/a", "other", "in/"))
     monkeypatch.setattr(storage._wrapped, "location", f"{storage.location}in/")
     assert run()[::2] == (["+ a"], 0)
 
@@ -308,6 +309,22 @@ def test_a_row_without_an_object_is_marked_until_it_is_back(make_file, put, send
     put("a", b"text")
     send(record("a"))
     assert (run()[0], File.objects.get().missing_at) == (["* a"], None)
+
+
+@pytest.mark.parametrize("meanwhile", ["put", "begin"])
+def test_nothing_is_marked_that_is_back_or_in_work_meanwhile(
+    transactional_db, make_file, put, send, record, storage, proxy, sqs, queue, meanwhile
+):
+    make_file("a")
+    storage.delete("a")
+    owner.claim()
+    begin = functools.partial(elsewhere, lambda: Operation.begin("replace", "a"))
+    proxy.on_call = begin if meanwhile == "begin" else lambda: put("a", b"text")
+    proxy.faults = [None, ("call", 0), None]
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "60"})
+    send(record("a"))
+    assert run()[0] == ["~ a"]
+    assert File.objects.get().missing_at is None
 
 
 def test_the_trash_stays_as_it_is(make_file, put, send, record, storage):
