@@ -8,6 +8,7 @@ import os
 import random
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,10 +24,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from files import operations
 from files.catalogue.check import check
 from files.catalogue.importing import import_objects
+from files.catalogue.sync import sync
 from files.catalogue.walk import Part
 from files.models import File, Operation
 from files.operations import ConflictError
-from files.storage import ObjectChangedError, copying, writing
+from files.storage import ObjectChangedError, be_in_background, copying, writing
 from files.storage.circuit import circuit_of
 from files.storage.stat import read_stat
 from tests import location
@@ -83,7 +85,9 @@ actions = st.builds(Action, st.sampled_from(kinds), st.integers(0, 5), keys, siz
 revocable = st.builds(
     Action, st.sampled_from(["create", "trash", "delete"]), st.integers(0, 5), keys, sizes
 )
-sweeps = st.sampled_from([Action("sweep", 0, "", False), Action("import", 0, "", False)])
+CATALOGUING = ("import", "sync")  # which make rows of objects
+cataloguing = st.sampled_from([Action(kind, 0, "", False) for kind in CATALOGUING])
+sweeps = st.just(Action("sweep", 0, "", False)) | cataloguing
 steps = st.integers(1, 12) | st.integers(1, 24)
 others = st.tuples(steps, actions | actions | actions | sweeps)
 faults = st.builds(
@@ -154,9 +158,14 @@ class Machine(RuleBasedStateMachine):
     def operate_in_a_transaction(self, chosen, end, breaks, other):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
-    @rule(action=actions, step=st.integers(1, 8), breaks=st.none() | st.none() | breaks)
-    def import_while_others_work(self, action, step, breaks):
-        self._run([self._bind(Action("import", 0, "", False))], breaks, (step, action))
+    @rule(
+        cataloguing=cataloguing,
+        action=actions,
+        step=st.integers(1, 8),
+        breaks=st.none() | st.none() | breaks,
+    )
+    def catalogue_while_others_work(self, cataloguing, action, step, breaks):
+        self._run([self._bind(cataloguing)], breaks, (step, action))
 
     def purge(self, breaks, other):
         """Sweep, and then delete all that is in the trash at a time."""
@@ -165,7 +174,9 @@ class Machine(RuleBasedStateMachine):
         self._run([Bound("sweep"), *deletions], breaks, other, is_purge=True)
 
     @rule(
-        what=st.sampled_from(["purge", "sweep", "let a minute pass", "refer", "free", "put"]),
+        what=st.sampled_from(
+            ["purge", "sweep", "let a minute pass", "refer", "free", "put", "delete and put"]
+        ),
         key=keys,
         breaks=breaks,
         other=st.none() | others,
@@ -178,6 +189,7 @@ class Machine(RuleBasedStateMachine):
             "refer": lambda: self.refer_to(key),
             "free": self.refer_to_no_row,
             "put": lambda: self.put_or_delete(key),
+            "delete and put": lambda: self.delete_and_put(key),
         }[what]()
 
     def sweep(self):
@@ -221,6 +233,19 @@ class Machine(RuleBasedStateMachine):
             self._do(bound)
             self._settle([after for model in self.models for after in self._after(model, bound)])
 
+    def delete_and_put(self, key):
+        """Delete the object of a file, and write it again, as somebody else does; S3 tells that."""
+        self.sweep()
+        for file in File.objects.live().filter(object_key=key):
+            data = file.open().read()
+            self.storage.delete(key)
+            self._follow([key] * 2)
+            assert File.objects.exclude(missing_at=None).get() == file
+            assert ("-", key) in self._differences()
+            self._put(key, data)
+            self._follow([key] * 2)
+        self._settle(self.models)
+
     def teardown(self):
         if self.models:  # nothing has failed
             self.sweep()
@@ -229,8 +254,8 @@ class Machine(RuleBasedStateMachine):
 
     def _bind(self, action):
         """Read the row that it is about, and make up the content."""
-        if action.kind == "import":
-            return Bound("import", named=frozenset(named()))
+        if action.kind in CATALOGUING:
+            return Bound(action.kind, named=frozenset(named()))
         if action.kind in {"sweep", "put"}:
             new = self._content(False) if action.kind == "put" else 0
             self.foreign |= {new}
@@ -273,10 +298,17 @@ class Machine(RuleBasedStateMachine):
             "delete": lambda: file.delete(),
             "sweep": self._end_interrupted,
             "import": lambda: list(import_objects(Part())),
-            "put": lambda: location.client().put_object(
-                Bucket=self.storage.bucket_name, Key=bound.key, Body=data
-            ),
+            "sync": lambda: self._follow(KEYS),
+            "put": lambda: self._put(bound.key, data),
         }[bound.kind]()
+
+    def _put(self, key, data):
+        location.client().put_object(Bucket=self.storage.bucket_name, Key=key, Body=data)
+
+    def _follow(self, keys):
+        """Do as `sync_files` does with events of these keys."""
+        with ThreadPoolExecutor(1, initializer=be_in_background) as threads:
+            sync(keys, threads)
 
     def _end_interrupted(self):
         """Do as `purge_files` does, a minute later."""
@@ -319,7 +351,7 @@ class Machine(RuleBasedStateMachine):
         second_bound = self._bind(other[1]) if other else Bound("")
 
         def meanwhile():
-            wait = "50ms" if second_bound.kind == "import" else "5s"  # which may wait for ours
+            wait = "50ms" if second_bound.kind in CATALOGUING else "5s"  # which may wait for ours
             execute(f"SET lock_timeout = '{wait}'")
             second.append(ending(lambda: self._do(second_bound)))
 
@@ -373,10 +405,11 @@ class Machine(RuleBasedStateMachine):
         return [[]]
 
     def _tell_of_put(self, key):
-        """Let the row know what somebody else has put there."""
-        for file in File.objects.filter(object_key=key):
+        """Let the row know what somebody else has put there; of the trash no event tells that."""
+        if File.objects.filter(object_key=key).exists():
             self._end_interrupted()
-            file.refresh_from_db()
+            self._follow([key] * 2)
+        for file in File.objects.trashed().filter(object_key=key):
             file.refresh_from_storage()
 
     def _delete_again(self, bounds):
@@ -395,7 +428,7 @@ class Machine(RuleBasedStateMachine):
         return models
 
     def _outcome(self, model, bound, result, is_broken, is_alone):
-        if bound.kind == "import" and (is_broken or not is_alone):
+        if bound.kind in CATALOGUING and (is_broken or not is_alone):
             return self._imported(model)
         after = self._after(model, bound)
         done = after if isinstance(after, list) else []
@@ -419,7 +452,7 @@ class Machine(RuleBasedStateMachine):
             return [model]
         if bound.kind == "put":
             return [put(model, bound)]
-        if bound.kind == "import":
+        if bound.kind in CATALOGUING:
             imported = {number: (name, LIVE) for number, name in foreign(model, bound.named)}
             return [model | imported]
         if bound.kind == "create":
@@ -444,7 +477,7 @@ class Machine(RuleBasedStateMachine):
         return [model | {number: (self._restored(model, bound) if where == KEPT else name, LIVE)}]
 
     def _imported(self, model):
-        """Return the models after an import that did not do all of it."""
+        """Return the models after an import, or events, that did not do all of it."""
         found = foreign(model, frozenset())
         return [
             model | {number: (name, LIVE) for number, name in chosen}

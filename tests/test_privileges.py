@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
 
 from files.catalogue import owner
@@ -115,7 +115,9 @@ def test_the_grants_name_every_table():
 def key(own_services, storage):
     """Make a user of IAM who has README's policy for the bucket; return the access key."""
     iam, user = aws.session().create_client("iam"), {"UserName": f"{storage.bucket_name}-least"}
-    policy = POLICY.replace("BUCKET", storage.bucket_name).replace("SECRET-??????", "files/*")
+    names = {"BUCKET": storage.bucket_name, "SECRET-??????": "files/*", "QUEUE": user["UserName"]}
+    policy = re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], POLICY)
+    policy = policy.replace("DeleteMessage", "DeleteMessage*")  # MiniStack has one for a batch
     iam.create_user(**user)
     iam.put_user_policy(PolicyName="least", PolicyDocument=policy, **user)
     key = iam.create_access_key(**user)["AccessKey"]
@@ -132,3 +134,33 @@ def test_the_policy_is_enough_for_all_that_a_site_does(key, client, storage, set
         assert result.kept
         secret_id = connection.settings_dict["OPTIONS"]["secret"]
         assert list(secretsmanager.fetch(secret_id)) == ["password"]
+
+
+@pytest.fixture
+def make_queue(storage, settings):
+    """Make a queue of this name behind that of the user, and let it be followed."""
+    sqs, urls = aws.session().create_client("sqs"), []
+
+    def make_queue(name):
+        url = sqs.create_queue(QueueName=f"{storage.bucket_name}-least{name}")["QueueUrl"]
+        settings.EVENTS_QUEUE_URL = url
+        urls.append(url)
+        sqs.send_message(QueueUrl=url, MessageBody='{"Event": "s3:TestEvent"}')
+
+    yield make_queue
+    for url in urls:
+        sqs.delete_queue(QueueUrl=url)
+
+
+def test_the_policy_is_enough_to_follow_events(key, make_queue, capsys):
+    make_queue("")
+    with acting_as(key):
+        call_command("sync_files", "--once")
+    assert capsys.readouterr().err.startswith("1 message: 0 rows added")
+
+
+def test_a_queue_that_is_not_named_in_the_policy_is_refused_in_one_sentence(key, make_queue):
+    make_queue("-other")
+    with acting_as(key), pytest.raises(CommandError, match=r"allow sqs:ReceiveMessage") as raised:
+        call_command("sync_files", "--once")
+    assert raised.value.returncode == 2

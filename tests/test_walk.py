@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.files.base import ContentFile
@@ -13,6 +14,7 @@ from files.catalogue import walk
 from files.catalogue.check import check
 from files.catalogue.importing import import_objects
 from files.catalogue.parts import Part, cut, each
+from files.catalogue.sync import BUSY, SAME, sync
 from files.catalogue.walk import Walk
 from files.models import File, Operation
 from files.storage import S3Error, listing
@@ -209,6 +211,18 @@ def test_no_row_is_made_of_what_goes_meanwhile(lay_out, storage, action):
         for row in File.objects.all():
             assert row.etag == storage.stat(str(row)).etag, (step, row)
         assert not File.objects.filter(object_key="e").exists(), step
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_events_of_what_is_changed_meanwhile_settle_or_stay(lay_out, storage, action):
+    keys = {"a", "b", "bb", "c", "d", "e", "f", "ff"}
+    with ThreadPoolExecutor(1) as threads:
+        for step, found in at_each_step(lay_out, action, lambda: sync(keys, threads)):
+            for row in File.objects.all():
+                assert row.etag == storage.stat(str(row)).etag, (step, row)
+            settled = {key for key, outcome in found.items() if outcome != BUSY}
+            assert not settled & operations.named(keys), step
+            assert {BUSY, SAME}.issuperset(sync(settled, threads).values()), step
 
 
 def test_an_import_that_was_killed_is_made_whole_by_the_next(lay_out, monkeypatch):

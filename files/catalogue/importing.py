@@ -1,6 +1,7 @@
 """Rows for objects that have none."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from django.db import connection, transaction
@@ -14,7 +15,7 @@ from files.storage import Entry
 LISTED = """
     CREATE TEMPORARY TABLE IF NOT EXISTS files_listed (
         key text COLLATE "C", bytes bigint, tag text, modified timestamptz, class text, kind text,
-        file_id bigint, old_tag text
+        guess text, file_id bigint, old_tag text
     ) ON COMMIT DELETE ROWS;
     DELETE FROM files_listed
 """
@@ -25,7 +26,7 @@ NOT_NAMED = """
 """
 INSERT = f"""
     INSERT INTO files (object_key, size, etag, modified_at, storage_class, content_type)
-    SELECT key, bytes, tag, date_trunc('second', modified), class, kind
+    SELECT key, bytes, tag, date_trunc('second', modified), class, coalesce(kind, guess)
     FROM files_listed WHERE file_id IS NULL AND {NOT_NAMED}
     ON CONFLICT (object_key) DO NOTHING
     RETURNING object_key
@@ -33,7 +34,7 @@ INSERT = f"""
 UPDATE = f"""
     UPDATE files
     SET size = bytes, etag = tag, modified_at = date_trunc('second', modified),
-        storage_class = class, content_type = coalesce(nullif(content_type, ''), kind),
+        storage_class = class, content_type = coalesce(kind, nullif(content_type, ''), guess),
         missing_at = NULL, changed_at = NULL,
         damaged_at = CASE WHEN tag = old_tag THEN damaged_at END,
         verified_at = CASE WHEN tag = old_tag THEN verified_at END,
@@ -76,8 +77,8 @@ def import_objects(
             for key, entry in objects.items()
             if not key.startswith(RESERVED) and _is_behind(stretch.rows.get(key), entry, update)
         }
-        write = _tell if dry_run else _write
-        added, updated = write(walk, stretch, behind) if behind else ([], [])
+        take = _tell if dry_run else _write
+        added, updated = take(walk, stretch, behind) if behind else ([], [])
         yield Imported(
             stretch.upto,
             len(objects) + len(stretch.unusable),
@@ -109,27 +110,40 @@ def _tell(walk: Walk, stretch: Stretch, found: dict[str, Entry]) -> tuple[list[s
 
 
 def _write(walk: Walk, stretch: Stretch, found: dict[str, Entry]) -> tuple[list[str], list[str]]:
+    known = {key: (row.id, row.etag) for key, row in stretch.rows.items() if key in found}
+    return write(found, known, partial(walk.objects_now, stretch))
+
+
+def write(
+    found: Mapping[str, Entry],
+    known: Mapping[str, tuple[int, str]],
+    look: Callable[[Collection[str]], Mapping[str, Entry]],
+) -> tuple[list[str], list[str]]:
     """Write the rows of these objects; return the keys that were added and updated.
 
-    Before the commit, but when nobody else of this catalogue can delete an object of these any
-    more, they are looked at once more: where one has changed or gone, it is done again.
+    `known` are id and ETag of the rows that there are, which stay as they are where somebody has
+    changed them. Before the commit, but when nobody else of this catalogue can delete an object of
+    these any more, they are looked at once more: where one has changed or gone, it is done again.
     """
-    while True:
+    while found:
         with transaction.atomic():
-            added, updated = _execute(found, stretch.rows)
+            added, updated = _execute(found, known)
             written = {*added, *updated}
-            now = walk.objects_now(stretch, written)
+            now = look(written)
             if all(_is_same(now.get(key), found[key]) for key in written):
                 return added, updated
             transaction.set_rollback(True)
         found = {key: now[key] for key in found if key in now}
+    return [], []
 
 
 def _is_same(now: Entry | None, entry: Entry) -> bool:
     return now is not None and (now.size, now.etag) == (entry.size, entry.etag)
 
 
-def _execute(found: dict[str, Entry], rows: dict[str, Row]) -> tuple[list[str], list[str]]:
+def _execute(
+    found: Mapping[str, Entry], known: Mapping[str, tuple[int, str]]
+) -> tuple[list[str], list[str]]:
     guess_type = File().storage.guess_type
     with connection.cursor() as cursor:
         cursor.execute(LISTED)
@@ -138,10 +152,7 @@ def _execute(found: dict[str, Entry], rows: dict[str, Row]) -> tuple[list[str], 
             cursor.copy("COPY files_listed FROM STDIN") as copy,
         ):
             for key, entry in found.items():
-                row = rows.get(key)
-                old = (row.id, row.etag) if row else (None, None)
-                _key, size, etag, modified, storage_class = entry
-                copy.write_row((key, size, etag, modified, storage_class, guess_type(key), *old))
+                copy.write_row((*entry, guess_type(key), *known.get(key, (None, None))))
         cursor.execute(INSERT)
         added = [key for (key,) in cursor]
         if rows.keys().isdisjoint(found):

@@ -114,8 +114,12 @@ class Progress:
     def print(self, text: str, *, to_stderr: bool = False) -> None:
         """Print a line, not in the middle of the bar."""
         with self._lock:
-            self._bar.clear()
+            self.clear()
             (self._command.stderr if to_stderr else self._command.stdout).write(text)
+
+    def clear(self) -> None:
+        """Make place for a line, until the bar is shown again."""
+        self._bar.clear()
 
     def close(self) -> None:
         """Take the bar away."""

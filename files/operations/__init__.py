@@ -23,6 +23,8 @@ from files.operations.interrupted import (
     end,
     interrupted,
     is_left_over,
+    named,
+    on_keys,
     open_uploads,
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
@@ -44,6 +46,8 @@ __all__ = [
     "interrupted",
     "is_left_over",
     "locked",
+    "named",
+    "on_keys",
     "open_uploads",
     "purge",
     "rename",

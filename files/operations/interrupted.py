@@ -32,13 +32,17 @@ def open_uploads(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
 
 def is_left_over(key: str) -> bool:
     """Return whether an operation under way, or an interrupted one, names the key."""
-    return Operation.objects.filter(Q(object_key=key) | Q(copy_key=key)).exists()
+    return on_keys([key]).exists()
+
+
+def on_keys(keys: Collection[str]) -> "models.QuerySet[Operation]":
+    """Return the operations under way, and those that were interrupted, that name the keys."""
+    return Operation.objects.filter(Q(object_key__in=keys) | Q(copy_key__in=keys))
 
 
 def named(keys: Collection[str]) -> set[str]:
     """Return those of the keys that operations under way, or interrupted ones, name."""
-    found = Operation.objects.filter(Q(object_key__in=keys) | Q(copy_key__in=keys))
-    return {key for operation in found for key in operation.keys}.intersection(keys)
+    return {key for operation in on_keys(keys) for key in operation.keys}.intersection(keys)
 
 
 def end(operation: Operation) -> None:
@@ -50,8 +54,7 @@ def end(operation: Operation) -> None:
 
 def settle_all(keys: Sequence[str], but: Operation | None) -> None:
     """End what was interrupted on the keys, which this session has locked."""
-    on_keys = Q(object_key__in=keys) | Q(copy_key__in=keys)
-    found = Operation.objects.filter(on_keys)
+    found = on_keys(keys)
     if but is not None and but.pk:
         found = found.exclude(pk=but.pk)
     if connection.in_atomic_block:  # in REPEATABLE READ an old snapshot ends in an error by this

@@ -143,11 +143,11 @@ class ObjectStorage(Copies, ClientUploads):
                 yield entry.key, entry.stat
 
     def entry(self, key: str) -> Entry | None:
-        """Return what a listing tells of the object, by one HEAD request; None for no object."""
+        """Return what a listing tells of the object, and its type, by one HEAD; None for none."""
         if (found := self.find(key)) is None:
             return None
-        stat = found[0]
-        return Entry(key, stat.size, stat.etag, stat.modified_at.isoformat(), stat.storage_class)
+        size, kind, etag, modified_at, storage_class, _checksum = found[0]
+        return Entry(key, size, etag, modified_at.isoformat(), storage_class, kind)
 
     def pages(self, prefix: str = "", **options: Any) -> Iterator[Page]:
         """Yield the objects with the prefix page by page: see `files.storage.listing.pages`."""

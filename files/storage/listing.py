@@ -19,13 +19,14 @@ PAGE = 1000  # objects, S3's limit
 
 
 class Entry(NamedTuple):
-    """An object in a listing; `modified` is in ISO 8601. A listing tells no type."""
+    """An object in a listing, which tells no type; `modified` is in ISO 8601."""
 
     key: str
     size: int
     etag: str
     modified: str
     storage_class: str
+    content_type: str | None = None  # where HEAD has been asked
 
     @property
     def modified_at(self) -> datetime:
@@ -34,8 +35,9 @@ class Entry(NamedTuple):
 
     @property
     def stat(self) -> ObjectStat:
-        """What HEAD tells, but for the type."""
-        return ObjectStat(self.size, "", self.etag, self.modified_at, self.storage_class)
+        """What HEAD tells, the type where that has been asked for."""
+        kind = self.content_type or ""
+        return ObjectStat(self.size, kind, self.etag, self.modified_at, self.storage_class)
 
 
 class Page(NamedTuple):

@@ -98,9 +98,10 @@ class Command(WalkingCommand):
 
 def _facts(finding: Finding) -> dict[str, Any]:
     entry, row = finding.object, finding.row
+    names = ("size", "etag", "modified", "storage_class")
     return {
         "sign": finding.sign,
         "key": finding.key,
-        "object": entry and {name: getattr(entry, name) for name in entry._fields[1:]},
+        "object": entry and {name: getattr(entry, name) for name in names},
         "row": row and {"id": row.id, "size": row.size, "etag": row.etag},
     }
