@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from files.catalogue.inventory import Report, ReportFile, ReportWalk
 from files.catalogue.walk import Part, Row, Stretch, Walk
 from files.keys import RESERVED
 from files.models import File
 from files.storage import Entry
+
+LOOKS = 200  # objects of a report that are looked at, of each BATCH
 
 # What is listed, for the moment: COPY takes a quarter of the CPU of an INSERT's parameters.
 LISTED = """
@@ -48,7 +51,8 @@ class Imported(NamedTuple):
     """What became of a stretch that ends with the key `upto`, or with the part.
 
     `added` and `updated` are keys, `unusable` those that no row can hold, `reserved` how many
-    objects there are that the project keeps for itself.
+    objects there are that the project keeps for itself; of a report, `unseen` is how many rows are
+    as it says, and `files` how many of its files end here.
     """
 
     upto: str | None
@@ -58,6 +62,8 @@ class Imported(NamedTuple):
     updated: Sequence[str]
     unusable: Sequence[str]
     reserved: int
+    unseen: int = 0
+    files: int = 0
 
 
 def import_objects(
@@ -70,23 +76,47 @@ def import_objects(
     """
     walk = Walk(part)
     for stretch in walk.stretches():
-        objects = stretch.objects
-        behind = {
-            key: entry
-            for key, entry in objects.items()
-            if not key.startswith(RESERVED) and _is_behind(stretch.rows.get(key), entry, update)
-        }
-        write = _tell if dry_run else _write
-        added, updated = write(walk, stretch, behind) if behind else ([], [])
-        yield Imported(
-            stretch.upto,
-            len(objects) + len(stretch.unusable),
-            sum(entry.size for entry in objects.values()),
-            added,
-            updated,
-            [entry.key for entry in stretch.unusable],
-            sum(key.startswith(RESERVED) for key in objects),
-        )
+        yield _import(walk, stretch, update, dry_run)
+
+
+def import_file(
+    file: ReportFile,
+    report: Report,
+    *,
+    prefix: str = "",
+    update: bool = False,
+    dry_run: bool = False,
+) -> Iterator[Imported]:
+    """Do as `import_objects` with what a file of a report tells, BATCH objects at a time.
+
+    Objects are looked at where there are no more than LOOKS to write; more are taken as reported.
+    """
+    walk = ReportWalk(report, prefix, LOOKS)
+    for stretch in walk.of_file(file):
+        found = _import(walk, stretch, update, dry_run)
+        written = len(found.added) + len(found.updated)
+        yield found._replace(unseen=written if written > LOOKS else 0)
+    yield Imported(None, 0, 0, (), (), (), 0, files=1)
+
+
+def _import(walk: Walk, stretch: Stretch, update: bool, dry_run: bool) -> Imported:
+    objects = stretch.objects
+    behind = {
+        key: entry
+        for key, entry in objects.items()
+        if not key.startswith(RESERVED) and _is_behind(stretch.rows.get(key), entry, update)
+    }
+    write = _tell if dry_run else _write
+    added, updated = write(walk, stretch, behind) if behind else ([], [])
+    return Imported(
+        stretch.upto,
+        len(objects) + len(stretch.unusable),
+        sum(entry.size for entry in objects.values()),
+        added,
+        updated,
+        [entry.key for entry in stretch.unusable],
+        sum(key.startswith(RESERVED) for key in objects),
+    )
 
 
 def _is_behind(row: Row | None, entry: Entry, update: bool) -> bool:
@@ -97,6 +127,8 @@ def _is_behind(row: Row | None, entry: Entry, update: bool) -> bool:
         return False
     if row.size is None or not row.etag:
         return True
+    if row.is_young:
+        return False
     is_same = (row.size, row.etag) == (entry.size, entry.etag)
     return row.is_missing or row.is_changed if is_same else update
 
@@ -138,7 +170,8 @@ def _execute(found: dict[str, Entry], rows: dict[str, Row]) -> tuple[list[str], 
                 row = rows.get(key)
                 old = (row.id, row.etag) if row else (None, None)
                 _key, size, etag, modified, storage_class = entry
-                copy.write_row((key, size, etag, modified, storage_class, guess_type(key), *old))
+                seen = size, etag, modified or None, storage_class
+                copy.write_row((key, *seen, guess_type(key), *old))
         cursor.execute(INSERT)
         added = [key for (key,) in cursor]
         cursor.execute(UPDATE)
