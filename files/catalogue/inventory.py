@@ -175,7 +175,10 @@ class ReportWalk(Walk):
         self.looks = looks
 
     def of_file(self, file: ReportFile) -> Iterator[Stretch]:
-        """Yield what a file tells, with the rows of its keys, in stretches of BATCH objects."""
+        """Yield what a file tells, with the rows of its keys, in stretches of BATCH objects.
+
+        Each is in order, so that two workers never wait for each other's rows in a circle.
+        """
         for entries, unusable in self._batches(file):
             entries.sort()
             objects = {entry.key: entry for entry in entries}
@@ -236,10 +239,12 @@ class ReportWalk(Walk):
     def _batches(self, file: ReportFile) -> Iterator[tuple[list[Entry], list[Entry]]]:
         """Yield the objects with the prefix, and apart those of which no row can hold the key."""
         for batch in self.report.batches(file):
-            entries = [entry for entry in batch if entry.key.startswith(self.part.prefix)]
-            unusable = [each for each in entries if not each.key or usable(each.key) != each.key]
-            if unusable:
-                entries = [entry for entry in entries if entry not in unusable]
+            entries: list[Entry] = []
+            unusable: list[Entry] = []
+            for entry in batch:
+                if entry.key.startswith(self.part.prefix):
+                    is_usable = entry.key and usable(entry.key) == entry.key
+                    (entries if is_usable else unusable).append(entry)
             yield entries, unusable
 
     def _rows_of(self, keys: list[str]) -> dict[str, Row]:
