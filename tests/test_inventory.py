@@ -75,7 +75,7 @@ def publish(reports, s3, storage):
 
     def publish(lines=None, files=1, schema=SCHEMA, age=0 * DAY, **other):
         if lines is None:
-            lines = [line(storage, entry["Key"]) for entry in listed(storage)]
+            lines = [line(storage, entry["Key"]) for entry in listed(storage)[::-1]]
         found = []
         for number in range(files):
             mine = [[each[name] for name in schema.split(", ")] for each in lines[number::files]]
@@ -107,7 +107,7 @@ def grow_old():
 
 
 @pytest.mark.needs("exact keys")
-@pytest.mark.parametrize("looks", [0, 200])
+@pytest.mark.parametrize("looks", [0, 100])
 def test_an_import_makes_the_same_rows_as_by_a_listing(put, publish, monkeypatch, looks):
     for key in KEYS:
         put(key, key.encode())
@@ -180,14 +180,15 @@ def test_it_is_read_without_a_listing(sides, publish, caplog):
 # What a report is
 
 
-def test_versions_that_are_not_current_are_left_out(put, publish, storage, db):
+def test_versions_that_are_not_current_are_left_out(put, publish, storage, monkeypatch):
+    monkeypatch.setattr(importing, "LOOKS", 0)
     for key in ("a", "b"):
         put(key, b"text")
     now = {"IsLatest": "true", "IsDeleteMarker": "false", "VersionId": "2"}
     old = now | {"IsLatest": "false", "VersionId": "1", "Size": "9", "ETag": "old"}
     old |= {"LastModifiedDate": "2020-01-01T00:00:00.000Z"}
     gone = old | {"IsLatest": "true", "IsDeleteMarker": "true", "Size": "", "ETag": ""}
-    lines = [line(storage, key, **each) for key in ("a", "b") for each in (old, now)]
+    lines = [line(storage, key, **each) for key in ("a", "b") for each in (now, old)]
     lines += [line(storage, "c", **each) for each in (old, gone)]
     import_files(publish(lines, schema=VERSIONED))
     assert {key: row[1] for key, row in rows().items()} == {
@@ -215,7 +216,7 @@ def test_a_file_that_is_not_the_one_of_the_manifest_is_status_2_and_the_rest_goe
             "! the inventory's file 'reports/data/0.csv.gz': The file is not the one that the"
             " manifest of the inventory names: 'reports/data/0.csv.gz'"
         ],
-        ["b"],
+        ["a"],
         2,
     )
     assert summary.startswith("Not finished: 1 object")
@@ -293,7 +294,11 @@ def test_keys_that_no_row_can_hold_are_told(publish, storage):
 # What has been done since
 
 
-def test_a_row_that_is_younger_than_the_report_is_not_judged(make_file, publish, put, storage):
+@pytest.mark.needs("conditional puts")
+def test_a_row_that_is_younger_than_the_report_is_not_judged(
+    make_file, publish, storage, monkeypatch
+):
+    monkeypatch.setattr(importing, "LOOKS", 0)
     make_file("a")
     option = publish(age=DAY)
     file = make_file("new")
@@ -348,15 +353,16 @@ def test_of_many_rows_the_summary_says_how_old_they_are(put, publish, storage, m
 def test_update_and_dry_run_work_as_by_a_listing(make_file, put, publish, storage):
     make_file("a")
     put("a", b"theirs")
-    put("b", b"text")
+    for key in "bc":
+        put(key, b"text")
     execute("UPDATE files SET modified_at = NULL, created_at = created_at - interval '1 hour'")
     option = publish()
-    assert import_files(option, "--dry-run")[0] == ["+ b"]
-    assert import_files(option, "--dry-run", "--update")[0] == ["+ b", "* a"]
+    assert import_files(option, "--dry-run")[0] == ["+ b", "+ c"]
+    assert import_files(option, "--dry-run", "--update")[0] == ["+ b", "+ c", "* a"]
     assert list(rows()) == ["a"]
     import_files(option, "--update")
     assert {key: row[1] for key, row in rows().items()} == {
-        key: storage.stat(key).etag for key in ("a", "b")
+        key: storage.stat(key).etag for key in "abc"
     }
 
 

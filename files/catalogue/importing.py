@@ -11,7 +11,7 @@ from files.keys import RESERVED
 from files.models import File
 from files.storage import Entry
 
-LOOKS = 200  # objects of a report that are looked at, of each BATCH
+LOOKS = 100  # objects of a report that are looked at, of each BATCH
 
 # What is listed, for the moment: COPY takes a quarter of the CPU of an INSERT's parameters.
 LISTED = """

@@ -23,7 +23,7 @@ from files.catalogue.walk import COLUMNS, Part, Row, Stretch, Walk, key_range, u
 from files.models import File
 from files.storage import Entry, ObjectFile, ObjectStorage, S3Error, be_in_background
 
-BATCH = 20_000  # objects of a file that are written at a time
+BATCH = 5000  # objects of a file that are written at a time
 PAGE = 1000  # differences that are judged at a time
 LOOKERS = 16  # HEAD requests at a time
 
