@@ -36,6 +36,13 @@ REPORTED = """
         key text COLLATE "C", bytes bigint, tag text, modified text, class text
     )
 """
+# By the index key for key: of so many keys PostgreSQL would read a table of middle size whole.
+ROWS_OF = f"""
+    SELECT found.* FROM unnest(%s::text[]) AS wanted (key)
+    CROSS JOIN LATERAL (
+        SELECT {COLUMNS}, {IS_YOUNG} FROM files WHERE object_key = wanted.key LIMIT 1
+    ) AS found
+"""  # noqa: S608
 # What agrees stays in the database, but for what was marked before.
 DIFFERENCES = f"""
     SELECT {COLUMNS}, {IS_YOUNG}, key, bytes, tag, modified, class
@@ -249,8 +256,5 @@ class ReportWalk(Walk):
 
     def _rows_of(self, keys: list[str]) -> dict[str, Row]:
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {COLUMNS}, {IS_YOUNG} FROM files WHERE object_key = ANY(%s)",  # noqa: S608
-                [self.report.at, keys],
-            )
+            cursor.execute(ROWS_OF, [keys, self.report.at])
             return {row[1]: Row(*row) for row in cursor}
