@@ -13,6 +13,7 @@ BENCHMARKS = {
     "read_file": "a text as a whole process, against the script and stock django-storages",
     "open": "1 GiB through our open() and through django-storages as it comes",
     "delivery": "objects over HTTP, against the views that one writes first",
+    "verify": "the bytes of files against their checksums, beside sha256sum and rclone",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
     "soak": "twenty clients of the production server, while its services break",

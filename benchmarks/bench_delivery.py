@@ -195,7 +195,7 @@ def _origin(stack: ExitStack, folder: Path) -> Server:
         while file.read(MIB):  # into the memory of the kernel
             pass
     port = services.free_port()
-    return _nginx(stack, folder / "origin", port, ORIGIN.format(port=port, folder=folder))
+    return start_nginx(stack, folder / "origin", port, ORIGIN.format(port=port, folder=folder))
 
 
 def _front(stack: ExitStack, folder: Path, application: Server) -> Server:
@@ -206,7 +206,8 @@ def _front(stack: ExitStack, folder: Path, application: Server) -> Server:
     return _started(port, folder / "front" / "nginx.pid")
 
 
-def _nginx(stack: ExitStack, prefix: Path, port: int, http: str) -> Server:
+def start_nginx(stack: ExitStack, prefix: Path, port: int, http: str) -> Server:
+    """Start nginx at a port that its configuration `http` names."""
     prefix.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
     (prefix / "nginx.conf").write_text(NGINX.format(user=user, http=http), "utf-8")

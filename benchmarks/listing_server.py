@@ -26,15 +26,18 @@ class Handler(BaseHTTPRequestHandler):
     """Answers ListObjectsV2, and all else as an empty bucket does."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet
     objects = 0
 
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         first = int(query.get("continuation-token", 0)) or _after(query.get("start-after", ""))
-        last = min(self.objects, first + int(query.get("max-keys", 1000)))
+        end = _after(query.get("prefix", "") + chr(sys.maxunicode))
+        first = max(first, _after(query.get("prefix", "")))
+        last = min(end, first + int(query.get("max-keys", 1000)))
         listed = "".join(OBJECT.format(n, n, n % SIZE) for n in range(first, last))
         more = f"<NextContinuationToken>{last}</NextContinuationToken>"
-        is_more = last < self.objects
+        is_more = last < end
         body = (
             f"{HEAD}<IsTruncated>{str(is_more).lower()}</IsTruncated>{more if is_more else ''}"
             f"{listed}</ListBucketResult>"

@@ -153,6 +153,8 @@ STORAGES: dict[str, dict[str, Any]] = {
 MAX_UPLOAD = env.size("APP_MAX_UPLOAD", "16MiB")  # what goes through the application
 MAX_OBJECT = env.size("APP_MAX_OBJECT", "48TiB")  # what goes to S3 in parts, which takes no more
 
+VERIFY_DAYS = env.number("APP_VERIFY_DAYS", 0)  # in which verify_files reads all bytes once
+
 DELIVERY = env.choice("APP_DELIVERY", "stream", "redirect", "accel")
 
 # Django

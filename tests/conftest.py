@@ -69,6 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(promise): the test asks S3 for what `probe_bucket` calls by this name"
     )
+    config.addinivalue_line(
+        "markers", "alike: no server of S3 or PostgreSQL changes the outcome of the test"
+    )
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         if config.option.services == "environment":
             os.environ.update(services.environment.part(worker))

@@ -77,7 +77,12 @@ OPERATIONS = {
     "rename": lambda file, new: file.rename("b"),
     "replace": lambda file, new: file.replace(ContentFile(new)),
     "delete": lambda file, new: file.delete(),
+    "purge": lambda file, new: list(operations.purge(trash(), workers=1)),
 }
+
+
+def trash():
+    return File.objects.trashed().order_by("object_key")
 
 
 def operate(operation, file, new, *, in_transaction):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from files.catalogue import walk
 from files.models import File, Operation
@@ -167,6 +168,29 @@ def test_a_signal_ends_it_with_a_summary_and_how_to_go_on(
     assert stderr.endswith(
         "Go on by `manage.py check_files 'a\tb' --after=a`, with the same options.\n"
     )
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(transactional_db, put):
+    for number in range(100):
+        put(f"{number:03}{'x' * 1000}", b"")
+    running = subprocess.Popen(
+        [sys.executable, "manage.py", "check_files"],
+        cwd=ROOT,
+        env=os.environ | {"APP_DB_NAME": connection.settings_dict["NAME"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout.read(4) == b"+ 00", running.stderr.read()
+    running.stdout.close()
+    stderr = running.stderr.read()
+    running.stderr.close()
+    assert (stderr, running.wait(60)) == (b"", 128 + signal.SIGPIPE)
+
+
+def test_a_database_without_our_table_is_one_sentence():
+    done = manage("check_files")
+    assert (done.stdout, done.returncode) == (b"", 2)
+    assert done.stderr == b"CommandError: The table is not ours yet: run `manage.py migrate`.\n"
 
 
 def test_bad_options_are_one_sentence():

@@ -130,10 +130,13 @@ def test_an_upload_in_parts_replaces_nothing_by_a_folded_key(storage, plain, ali
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_a_deletion_by_a_folded_key_takes_the_row_and_leaves_the_object(storage, alias, is_known):
+@pytest.mark.parametrize("delete", [File.delete, lambda file: list(operations.purge([file], 1))])
+def test_a_deletion_by_a_folded_key_takes_the_row_and_leaves_the_object(
+    storage, alias, is_known, delete
+):
     if is_known:
         alias.refresh_from_storage()
-    alias.delete()
+    delete(alias)
     assert (kept(storage), keys()) == ({PLAIN: b"plain"}, [PLAIN])
 
 
@@ -167,6 +170,7 @@ def test_the_storage_refuses_and_deletes_nothing_by_a_folded_key(storage, plain)
         storage.replace(ODD, ContentFile(b"new"), etag)
     storage.delete(ODD)
     storage.delete(ODD, etag)
+    assert storage.delete_many({ODD: etag}) == {}
     assert kept(storage) == {PLAIN: b"plain"}
     plain.delete()
     with pytest.raises(S3Error, match=REFUSED):

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import boto3
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.core.files.storage import default_storage
 from django.db import connection
 
@@ -56,6 +57,12 @@ def test_the_table_is_empty_after_what_another_session_has_committed(turn, db):
 def commit_a_row():
     File.objects.bulk_create([File(object_key="a")])
     connection.close()
+
+
+@twice
+def test_users_are_gone_and_what_migrate_makes_is_there(turn, transactional_db):
+    assert (User.objects.exists(), Permission.objects.exists()) == (False, True)
+    User.objects.create_user("left").user_permissions.set(Permission.objects.all())
 
 
 # What is left open

@@ -11,6 +11,8 @@ import pytest
 
 from project.sandbox.services import lifetime
 
+pytestmark = pytest.mark.alike
+
 OWNER = lifetime._OWNER
 NONE = 2**22 + 1  # no process has this id
 

@@ -48,6 +48,7 @@ OUTCOMES = [
     ("replace", 5 * MIB + 1, ["new"], False),
     ("delete", 3, [], False),
     ("delete", 3, [], True),
+    ("purge", 3, [], False),
 ]
 
 
@@ -58,7 +59,7 @@ def cases(outcomes):
 
 
 def prepare(operation, size, storage):
-    """Make the file for an operation, alone in the bucket."""
+    """Make the file for an operation, alone in the bucket; for a purge one more."""
     key, original_key = (".files/0", "a") if operation == "restore" else ("a", "")
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE files, files_operation")
@@ -67,7 +68,9 @@ def prepare(operation, size, storage):
     location.client().put_object(Bucket=storage.bucket_name, Key=key, Body=content("old", size))
     (file,) = File.objects.bulk_create([File(object_key=key, original_key=original_key)])
     file.refresh_from_storage()
-    if operation == "restore":
+    if operation == "purge":
+        create("b", content("old", size))
+    if operation in {"restore", "purge"}:
         File.objects.update(deleted_at=file.created_at)
     return file.pk
 
@@ -146,7 +149,9 @@ def test_a_crash_leaves_every_live_row_its_bytes(
         found = survey(storage, size)
         assert {key for key, (live, _) in found.items() if live is None} <= named(), number
         assert {held for live, held in found.values() if live} <= {"old", "new"}, number
-        assert "old" in {held for _, held in found.values()} or operation == "delete", number
+        assert None not in {held for _, held in found.values()}, number
+        is_destroyed = operation in {"delete", "purge"}
+        assert "old" in {held for _, held in found.values()} or is_destroyed, number
         end(operation, pk)
         assert sorted(survey(storage, size).values()) == [(True, held) for held in outcome]
         assert_rows_are_true(storage)

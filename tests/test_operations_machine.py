@@ -154,15 +154,18 @@ class Machine(RuleBasedStateMachine):
     def operate_in_a_transaction(self, chosen, end, breaks, other):
         self._run([self._bind(action) for action in chosen], breaks, other, end)
 
+    @rule(action=actions, step=st.integers(1, 8), breaks=st.none() | st.none() | breaks)
+    def import_while_others_work(self, action, step, breaks):
+        self._run([self._bind(Action("import", 0, "", False))], breaks, (step, action))
+
     def purge(self, breaks, other):
+        """Sweep, and then delete all that is in the trash at a time."""
         trashed = File.objects.trashed().order_by("pk")
         deletions = [self._bind_row("delete", file) for file in trashed]
-        self._run([Bound("sweep"), *deletions], breaks, other)
+        self._run([Bound("sweep"), *deletions], breaks, other, is_purge=True)
 
     @rule(
-        what=st.sampled_from(
-            ["purge", "sweep", "let a minute pass", "refer", "free", "put", "put", "import"]
-        ),
+        what=st.sampled_from(["purge", "sweep", "let a minute pass", "refer", "free", "put"]),
         key=keys,
         breaks=breaks,
         other=st.none() | others,
@@ -175,7 +178,6 @@ class Machine(RuleBasedStateMachine):
             "refer": lambda: self.refer_to(key),
             "free": self.refer_to_no_row,
             "put": lambda: self.put_or_delete(key),
-            "import": lambda: self._run([self._bind(Action(what, 0, "", False))], breaks, other),
         }[what]()
 
     def sweep(self):
@@ -288,7 +290,26 @@ class Machine(RuleBasedStateMachine):
         for broken in self.late:
             broken.arrive()
 
-    def _run(self, bounds, breaks, other=None, end=""):
+    def _purge(self, bounds, taken):
+        """Delete the files of the bounds at a time; return how each has ended."""
+        results = []
+
+        def purge():
+            files = [bound.file for bound in bounds]
+            results.extend(error for _file, error in operations.purge(files, workers=1))
+
+        def fail(error):
+            if error is not None:
+                raise error
+
+        end = ending(purge, taken)
+        results += [None] * (len(bounds) - len(results))
+        return [
+            end if end != "done" else ending(functools.partial(fail, error), taken)
+            for error in results
+        ]
+
+    def _run(self, bounds, breaks, other=None, end="", *, is_purge=False):
         """Do one after the other, or all in a transaction with that end; settle what may be.
 
         The other one is done at a step of them.
@@ -303,8 +324,11 @@ class Machine(RuleBasedStateMachine):
             second.append(ending(lambda: self._do(second_bound)))
 
         def each():
-            acts = (functools.partial(self._do, bound) for bound in bounds)
+            alone = bounds[:1] if is_purge else bounds
+            acts = (functools.partial(self._do, bound) for bound in alone)
             results.extend(ending(act, taken, raises=end) for act in acts)
+            if is_purge:
+                results.extend(self._purge(bounds[1:], taken))
 
         def together():
             with transaction.atomic():

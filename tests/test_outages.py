@@ -16,7 +16,7 @@ from project import aws
 from tests.servers import ASGI, WSGI, lines
 from tests.tcp_proxy import TCPProxy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.alike, pytest.mark.django_db(transaction=True)]
 
 SERVERS = {"wsgi": WSGI, "asgi": ASGI}
 

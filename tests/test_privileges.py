@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 
+from files.catalogue import owner
 from files.models import File
 from files.storage.probe import probe
 from files.storage.writing import PART_SIZE
@@ -44,7 +45,7 @@ def use(client, storage):
     create("large", b"x" * (PART_SIZE + 1)).delete()
     File.objects.get().trash()
     call_command("purge_files", "--older-than=0")
-    assert (rows(), objects(storage)) == ([], {})
+    assert (rows(), list(objects(storage))) == ([], [".files/owner"])
     assert client.post("/admin/logout/").status_code == 200
 
 
@@ -61,8 +62,8 @@ def enter(own_services, bucket, transactional_db):
 
     def enter(role):
         connection.close()
-        login = {"USER": f"{prefix}_{role}", "PASSWORD": "...", "NAME": prefix}
-        connection.settings_dict.update(login | {"OPTIONS": options})
+        login = {"USER": f"{prefix}_{role}", "PASSWORD": "...", "OPTIONS": options}
+        connection.settings_dict.update((own if role == "superuser" else login) | {"NAME": prefix})
 
     for statement in named(ROLES).strip().split("\n"):
         execute(statement)
@@ -83,6 +84,19 @@ def test_the_role_of_the_web_does_all_that_a_site_does_and_no_more(enter, client
     for sql in ("alter table files add x int", "truncate files", "delete from django_migrations"):
         with pytest.raises(DatabaseError, match=r"must be owner|permission denied"):
             execute(sql)
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_owner_of_the_bucket_has_the_system_identifier_where_that_may_be_asked_for(
+    enter, is_allowed
+):
+    if not is_allowed:
+        enter("superuser")
+        execute("revoke execute on function pg_control_system() from public")
+    enter("web")
+    assert owner.this().system_identifier.isdecimal() == is_allowed
+    owner.claim()
+    assert owner.owner().is_same(owner.this())
 
 
 def test_the_role_of_the_web_is_ready(enter, client):

@@ -12,6 +12,8 @@ from django.utils import timezone
 from files import operations
 from files.management.commands import purge_files
 from files.models import File, Operation
+from files.operations import purging
+from tests.operations import interrupt
 from tests.processes import manage
 
 pytestmark = pytest.mark.django_db
@@ -79,21 +81,33 @@ def test_more_than_one_batch_goes(trash, storage, monkeypatch):
     assert left(storage) == ([], [])
 
 
-def test_what_s3_refuses_stays_and_is_told(trash, storage, monkeypatch):
+def test_what_s3_refuses_stays_and_is_told(trash, storage, during):
     trash(31, "a", "b")
-    delete = storage._wrapped.delete
 
-    def refuse(name, etag=None):
-        if name == "a":
-            raise PermissionError(13, "S3 refuses DeleteObject")
-        delete(name, etag)
+    def refuse():
+        raise PermissionError(13, "S3 refuses DeleteObject")
 
-    monkeypatch.setattr(storage._wrapped, "delete", refuse)
+    during("DeleteObjects", refuse)
+    during("DeleteObject", refuse)  # of `a`, which is the first one
     stderr = io.StringIO()
     with pytest.raises(CommandError, match="1 could not be deleted: run it again"):
         call_command("purge_files", stdout=io.StringIO(), stderr=stderr)
     assert stderr.getvalue() == "! a: S3 refuses DeleteObject\n"
     assert left(storage) == (["a"],) * 2
+
+
+def test_ctrl_c_tells_how_far_it_is(transactional_db, trash, storage, during, monkeypatch):
+    monkeypatch.setattr(purging, "BATCH", 1)
+    trash(31, "a", "b", "c")
+    during("DeleteObjects", lambda: during("DeleteObjects", interrupt))
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        call_command("purge_files", "--workers=1", stdout=stdout, stderr=stderr)
+    told = "Interrupted: 1 deleted, 0 could not be deleted. Run it again to go on.\n"
+    assert (stdout.getvalue(), stderr.getvalue()) == ("- a\n", told)
+    assert left(storage) == (["c"], ["b", "c"])
+    Operation.objects.update(started_at=timezone.now() - operations.LATE)
+    assert purge()[0] == ["- c", "- b (an interrupted deletion)"]
 
 
 def test_what_others_have_written_meanwhile_stays_and_is_told(trash, storage, put):
@@ -149,7 +163,7 @@ def test_what_others_keep_below_the_reserved_prefix_is_told_and_stays(make_file,
     put(".files/theirs", b"x")
     assert purge("--dry-run")[0] == ["? .files/theirs (not of this catalogue, so it stays)"]
     assert purge("--older-than=0")[0] == ["- a"]
-    assert [key for key, _ in storage.list(".files/")] == [".files/theirs"]
+    assert [key for key, _ in storage.list(".files/")] == [".files/owner", ".files/theirs"]
 
 
 def test_a_file_that_another_table_needs_stays_and_is_told(trash, storage, referring):

@@ -15,6 +15,8 @@ import pytest
 from project.sandbox.services import lifetime
 from tests.processes import ROOT, heed_signals
 
+pytestmark = pytest.mark.alike
+
 ONE = "tests/test_models.py::test_a_missing_object_is_marked_until_it_is_back"
 LONG = "tests/test_startup.py::test_secretsmanager_that_never_answers_is_given_up_within_10_s"
 
@@ -71,7 +73,7 @@ def in_folder(folder):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--collect-only", "-q"], ["--fixtures"], ["--markers"], ["--help"]]
+    "arguments", [["--collect-only", "-q", ONE], ["--fixtures", ONE], ["--markers"], ["--help"]]
 )
 def test_nothing_starts_where_no_test_runs(temporary, arguments):
     done = run("-m", "pytest", *arguments, TMPDIR=temporary, PATH="/nowhere")

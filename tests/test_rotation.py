@@ -126,17 +126,19 @@ def environ(role, asked):
     }
 
 
-def load(url, headers, seconds, rate=50):
-    """Ask for the address so many times a second; yield the statuses."""
+def load(url, headers, until, rate=50):
+    """Ask for the address so many times a second until a future is done; return the statuses."""
     pool = urllib3.PoolManager(maxsize=32, retries=False)
 
-    def ask(number):
-        time.sleep(max(0, start + number / rate - time.monotonic()))
+    def ask():
         return pool.request("GET", url, headers=headers, redirect=False).status
 
-    start = time.monotonic()
+    answers = []
     with ThreadPoolExecutor(32) as threads:
-        yield from threads.map(ask, range(int(seconds * rate)))
+        while not until.done():
+            answers.append(threads.submit(ask))
+            time.sleep(1 / rate)
+    return [answer.result() for answer in answers]
 
 
 def rotate_secret_first(role):
@@ -180,13 +182,17 @@ def test_no_request_fails_while_the_password_rotates(
     file = make_file()
     url = serve(APP_DB_POOL=pool, **environ)
     session = {"Cookie": f"__Host-sessionid={viewer.cookies['sessionid'].value}"}
-    with ThreadPoolExecutor(1) as threads:
-        answers = load(f"{url}/files/{file.pk}/", session, 4)
-        statuses = [next(answers) for _ in range(25)]
+
+    def rotate_in_the_middle():
+        time.sleep(0.5)
         del asked[:]
-        rotated = threads.submit(rotate, role)
-        statuses += answers
-        rotated.result()
+        rotate(role)
+        time.sleep(1)
+
+    with ThreadPoolExecutor(1) as threads:
+        rotated = threads.submit(rotate_in_the_middle)
+        statuses = load(f"{url}/files/{file.pk}/", session, until=rotated)
+    rotated.result()
     # A statement under way is lost with its session, and nobody knows what it has done.
     log = written(url)
     lost = len(LOST.findall(log))

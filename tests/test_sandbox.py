@@ -23,6 +23,8 @@ from tests import leaks
 from tests.processes import ROOT, heed_signals, manage, wait_for
 from tests.test_startup import NOTHING
 
+pytestmark = pytest.mark.alike
+
 
 @pytest.fixture
 def nothing_left(monkeypatch):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from project.sandbox import services
 from project.server import listen
 from tests.processes import ROOT, heed_signals, wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.alike, pytest.mark.django_db(transaction=True)]
 
 LARGE = 64 * 2**20  # bytes, more than the buffers of a connection hold
 
@@ -28,14 +29,14 @@ LARGE = 64 * 2**20  # bytes, more than the buffers of a connection hold
 class Server:
     """The server, with what belongs to it."""
 
-    def __init__(self, log, **environ):
+    def __init__(self, log, module="project.server", **environ):
         self.log = log
         self.port = services.free_port()
         own = {"APP_BIND": f"127.0.0.1:{self.port}", "APP_WORKERS": "1", "APP_THREADS": "4"}
         own["APP_DB_NAME"] = connection.settings_dict["NAME"]
         with open(log, "wb") as stderr:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "project.server"],
+                [sys.executable, "-m", module],
                 cwd=ROOT,
                 env=os.environ | own | environ,
                 stderr=stderr,
@@ -52,7 +53,8 @@ class Server:
     def end(self):
         if self.process.poll() is None:
             for process in [*self.process.children(recursive=True), self.process]:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # one that a reload has replaced
+                    process.kill()
             self.process.wait()
 
 
@@ -67,8 +69,8 @@ def _command(process):
 def start(tmp_path):
     servers = []
 
-    def start(**environ):
-        server = Server(tmp_path / "log", **environ)
+    def start(*module, **environ):
+        server = Server(tmp_path / "log", *module, **environ)
         servers.append(server)
         wait_for(server.port)
         assert server.answers()

@@ -647,6 +647,20 @@ def test_a_listing_of_uploads_goes_on_behind_the_decoded_key(storage, monkeypatc
     assert asked == [(full, "url", ""), (full, "url", full), (full, "url", full)]
 
 
+def test_headers_of_s3_are_signed_as_aws_asks(storage, put, monkeypatch):
+    put("a", b"text")
+    sent, send = [], Bucket.send
+
+    def record(bucket, url, *arguments):
+        sent.append(url)
+        return send(bucket, url, *arguments)
+
+    monkeypatch.setattr(Bucket, "send", record)
+    headers = {"x-amz-checksum-mode": "ENABLED", "Range": "bytes=0-0"}
+    storage.request("GET", "a", headers).close()
+    assert "X-Amz-SignedHeaders=host%3Bx-amz-checksum-mode&" in sent[0]
+
+
 @pytest.mark.needs("checksums")
 def test_a_finished_upload_tells_of_its_object(storage):
     data = b"text"

@@ -19,7 +19,7 @@ LISTED = """
         key text COLLATE "C", bytes bigint, tag text, modified timestamptz, class text, kind text,
         file_id bigint, old_tag text
     ) ON COMMIT DELETE ROWS;
-    TRUNCATE files_listed
+    DELETE FROM files_listed
 """
 # What is under way, or was interrupted, is not ours to make a row of.
 NOT_NAMED = """
@@ -165,7 +165,10 @@ def _execute(found: dict[str, Entry], rows: dict[str, Row]) -> tuple[list[str], 
     guess_type = File().storage.guess_type
     with connection.cursor() as cursor:
         cursor.execute(LISTED)
-        with cursor.copy("COPY files_listed FROM STDIN") as copy:
+        with (
+            connection.wrap_database_errors,
+            cursor.copy("COPY files_listed FROM STDIN") as copy,
+        ):
             for key, entry in found.items():
                 row = rows.get(key)
                 old = (row.id, row.etag) if row else (None, None)
@@ -174,5 +177,7 @@ def _execute(found: dict[str, Entry], rows: dict[str, Row]) -> tuple[list[str], 
                 copy.write_row((key, *seen, guess_type(key), *old))
         cursor.execute(INSERT)
         added = [key for (key,) in cursor]
+        if rows.keys().isdisjoint(found):
+            return added, []
         cursor.execute(UPDATE)
         return added, [key for (key,) in cursor]

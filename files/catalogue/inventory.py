@@ -202,7 +202,11 @@ class ReportWalk(Walk):
         Those of which no row can hold the key are not in the table.
         """
         for entries, unusable in self._batches(file):
-            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+            with (
+                connection.cursor() as cursor,
+                connection.wrap_database_errors,
+                cursor.copy(COPY) as copy,
+            ):
                 for entry in entries:
                     copy.write_row(entry)
             yield entries, unusable

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 from django.db import connection
@@ -17,7 +17,8 @@ from files.storage import be_in_background
 
 PARTS = 4  # for each worker, so that none is left with a large one
 SAMPLE = 1000  # rows that tell how the keys are spread
-MOST_LOOKS = 100  # at beginnings of keys, where there are no rows
+LOOKS = 8  # at a time at beginnings of keys, where there are no rows
+MOST_CHARACTERS = 100  # that follow a beginning
 WAITING = 16  # results of a part that are kept until those of the parts before have been taken
 
 END = object()
@@ -39,7 +40,7 @@ def cut(part: Part, workers: int) -> list[Part]:
         return [part]
     number = PARTS * workers
     keys = _sample(part) or _beginnings(part, number)
-    keys = [key for key in keys if key > part.after and usable(key) == key]
+    keys = sorted({key for key in keys if key > part.after and usable(key) == key})
     cuts = _spread(keys, number - 1)
     edges = [part.after, *cuts, part.upto]
     return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]
@@ -68,25 +69,25 @@ def _sample(part: Part) -> list[str]:
 
 def _beginnings(part: Part, number: int) -> list[str]:
     """Return so many beginnings of keys of the bucket or more, in order, by a few requests each."""
-    found, shorter = [part.prefix], [part.prefix]
-    for _ in range(MOST_LOOKS):
-        if not shorter or len(found) >= number:
-            break
-        beginning = shorter.pop(0)
-        longer = list(_one_longer(beginning))
-        found.remove(beginning)
-        found += longer
-        shorter += longer
-    return sorted(found)
+    found = longer = [part.prefix]
+    with ThreadPoolExecutor(LOOKS, "look", initializer=be_in_background) as threads:
+        while longer and len(longer) < number:
+            found = longer
+            longer = list(chain.from_iterable(threads.map(_one_longer, found)))
+    return longer or found
 
 
-def _one_longer(beginning: str) -> Iterator[str]:
-    """Yield the beginnings with one more character that keys of the bucket have."""
+def _one_longer(beginning: str) -> list[str]:
+    """Return the first beginnings with one more character that keys of the bucket have."""
+    found: list[str] = []
     after = beginning
-    while entries := next(File().storage.pages(beginning, after=after, limit=1)).entries:
+    while len(found) < MOST_CHARACTERS:
+        if not (entries := next(File().storage.pages(beginning, after=after, limit=1)).entries):
+            break
         longer = entries[0].key[: len(beginning) + 1]
-        yield longer
+        found.append(longer)
         after = max(longer + chr(sys.maxunicode), entries[0].key)
+    return found
 
 
 def each(

@@ -8,13 +8,13 @@ import errno
 import re
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from files.keys import prefix_end
 from files.models import File
-from files.storage import Entry, S3Error, be_in_background
+from files.storage import Entry, Page, S3Error, be_in_background
 
 ROWS = 2000  # in a stretch
 FEW = 8  # keys that are looked at by HEAD; for more a page of the listing takes less
@@ -73,6 +73,7 @@ class Walk:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.storage = File().storage
+        self._page: Page | None = None  # the last that was listed
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield the whole part in stretches. Raises S3's errors, and S3Error for lack of order."""
@@ -95,6 +96,7 @@ class Walk:
                     page = coming.result()
                     if page.token:
                         coming = thread.submit(next, pages)
+                    self._page = page
                     _refuse_disorder(last, page.entries)
                     entries = _up_to(self.part.upto, page.entries)
                     is_last = not page.token or len(entries) < len(page.entries)
@@ -151,10 +153,10 @@ class Walk:
         if len(keys) <= FEW:
             return {key: entry for key in keys if (entry := self.storage.entry(key))}
         found: dict[str, Entry] = {}
-        for page in self.storage.pages(self.part.prefix, after=stretch.after):
-            entries = _up_to(stretch.upto, page.entries)
-            found.update({entry.key: entry for entry in entries if entry.key in keys})
-            if len(entries) < len(page.entries):
+        options: Any = {"after": stretch.after, "known": self._page}
+        for page in self.storage.pages(self.part.prefix, **options):
+            found.update({entry.key: entry for entry in page.entries if entry.key in keys})
+            if stretch.upto and page.entries and page.entries[-1].key >= stretch.upto:
                 break
         return found
 

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _LINKS = 40  # as many as Linux follows
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -126,3 +127,11 @@ def _named(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+
+
+def discard(out: Any) -> None:
+    """Let nothing more be written by a stream whose reader has gone, as `| head` does.
+
+    Python flushes it at its end, which must not fail.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())

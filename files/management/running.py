@@ -1,20 +1,32 @@
 """What commands share that work through a whole catalogue: progress, and how they end."""
 
+import re
+import signal
 import sys
+import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from psycopg.errors import UndefinedColumn, UndefinedTable
+
+from files.management import output
 
 # Exit statuses, besides 0 and those of a signal.
 FOUND = 1
 UNFINISHED = 2
 
 INTERVAL = 10  # seconds between two lines of progress where there is no terminal
+
+PREFIXES = "KMGTP"  # of KB, which is 1,000 bytes, and of KiB, which is 1,024
 
 
 def positive(text: str) -> int:
@@ -24,14 +36,52 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def age(text: str) -> timedelta:
+    """Read how long something may have been: `30d`, `12h`, or a number of days."""
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([dh]?)", text)
+    try:
+        if not found:
+            raise ValueError
+        number = float(found[1])
+        past = timedelta(hours=number) if found[2] == "h" else timedelta(days=number)
+        timezone.now() - past  # which has no year before the first
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(
+            f"{text!r} is no number of days up to now: write it as 30d or as 12h"
+        ) from None
+    return past
+
+
+def amount(text: str) -> int | Fraction:
+    """Read a number of bytes such as `10GB` or `1GiB`, or a share of all: `2.5%` or `1/30`."""
+    number = r"([0-9]+(?:[.][0-9]+)?)"
+    found: int | Fraction = 0
+    if size := re.fullmatch(rf"{number} ?(?:([{PREFIXES}])(i?))?B?", text):
+        power = PREFIXES.find(size[2]) + 1 if size[2] else 0
+        found = int(Fraction(size[1]) * (1024 if size[3] else 1000) ** power)
+    elif share := re.fullmatch(rf"{number}%", text):
+        found = Fraction(share[1]) / 100
+    elif re.fullmatch(r"[0-9]+/0*[1-9][0-9]*", text):
+        found = Fraction(text)
+    if found <= 0 or (isinstance(found, Fraction) and found > 1):
+        raise ArgumentTypeError(
+            f"{text!r} is no amount of bytes: write it as 10GB, as 1GiB, or as 2.5% or 1/30 of all"
+        )
+    return found
+
+
 class Progress:
-    """How far a command is: a bar on a terminal, a line on stderr now and then elsewhere."""
+    """How far a command is: a bar on a terminal, a line on stderr now and then elsewhere.
+
+    Threads may share it.
+    """
 
     def __init__(self, command: BaseCommand, unit: str, total: int | None, is_shown: bool) -> None:
         from tqdm import tqdm
 
         self.done = self.bytes = 0
         self.place = ""  # where in a known whole
+        self._lock = threading.RLock()
         self._command, self._unit, self._is_shown = command, unit, is_shown
         self._began = self._told = time.monotonic()
         out: Any = command.stderr._out
@@ -46,15 +96,16 @@ class Progress:
 
     def advance(self, number: int = 1, size: int = 0) -> None:
         """Note that so many more are done, of so many bytes in all."""
-        self.done += number
-        self.bytes += size
-        if not self._bar.disable:
-            self._bar.set_postfix_str(self._more(), refresh=False)
-        self._bar.update(number)
-        now = time.monotonic()
-        if self._bar.disable and self._is_shown and now - self._told >= INTERVAL:
-            self._told = now
-            self._command.stderr.write(f"{self}, {self.done / self.seconds:,.0f}/s")
+        with self._lock:
+            self.done += number
+            self.bytes += size
+            if not self._bar.disable:
+                self._bar.set_postfix_str(self._more(), refresh=False)
+            self._bar.update(number)
+            now = time.monotonic()
+            if self._bar.disable and self._is_shown and now - self._told >= INTERVAL:
+                self._told = now
+                self._command.stderr.write(f"{self}, {self.done / self.seconds:,.0f}/s", str)
 
     @property
     def seconds(self) -> float:
@@ -63,8 +114,9 @@ class Progress:
 
     def print(self, text: str, *, to_stderr: bool = False) -> None:
         """Print a line, not in the middle of the bar."""
-        self._bar.clear()
-        (self._command.stderr if to_stderr else self._command.stdout).write(text)
+        with self._lock:
+            self._bar.clear()
+            (self._command.stderr if to_stderr else self._command.stdout).write(text)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -83,11 +135,13 @@ class RunningCommand(BaseCommand):
     """Works through what has a prefix. It may be interrupted at any point and run again.
 
     The exit status is 0 where there was nothing to find, FOUND where there was, UNFINISHED where a
-    part failed, and 130 after Ctrl-C; a summary on stderr comes with each.
+    part failed, and 130 after Ctrl-C; a summary on stderr comes with each, but where `tells_end` is
+    false with the last alone.
     """
 
     requires_system_checks = []
     unit = "object"
+    tells_end = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -98,18 +152,27 @@ class RunningCommand(BaseCommand):
         with self._progress(options["verbosity"]) as self.progress:
             try:
                 status = self.run(**options)
+                self.stdout.flush()
+            except BrokenPipeError:  # `| head` has seen enough
+                output.discard(self.stdout._out)
+                sys.exit(128 + signal.SIGPIPE)
             except (KeyboardInterrupt, SystemExit):
                 self.progress.close()
-                self.stderr.write(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
+                self.say(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
                 raise
+            except ProgrammingError as error:
+                if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
+                    raise
+                text = "The table is not ours yet: run `manage.py migrate`."
+                raise CommandError(text, returncode=UNFINISHED) from error
             except OSError as error:
                 self.progress.close()
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
                 raise CommandError(text, returncode=UNFINISHED) from error
         if status == UNFINISHED:
-            self.stderr.write(f"Not finished: {self.summary()}. {self.how_to_go_on()}")
-        elif options["verbosity"]:
-            self.stderr.write(f"{self.summary()}.")
+            self.say(f"Not finished: {self.summary()}. {self.how_to_go_on()}")
+        elif options["verbosity"] and self.tells_end:
+            self.say(f"{self.summary()}.")
         if status:
             sys.exit(status)
 
@@ -120,6 +183,10 @@ class RunningCommand(BaseCommand):
             yield progress
         finally:
             progress.close()
+
+    def say(self, text: str) -> None:
+        """Write a line to stderr that tells of no error, as its colour would."""
+        self.stderr.write(text, str)
 
     def total(self) -> int | None:
         """Return how many there are in all, where that is known."""

@@ -21,13 +21,13 @@ from files.operations.changes import (
 )
 from files.operations.interrupted import (
     end,
-    foreign_keys,
     interrupted,
     is_left_over,
     open_uploads,
 )
 from files.operations.locking import ConflictError, in_callers_transaction, locked
 from files.operations.operation import LATE, Operation
+from files.operations.purging import purge
 from files.operations.sides import columns
 
 __all__ = [
@@ -40,12 +40,12 @@ __all__ = [
     "delete",
     "end",
     "finish_upload",
-    "foreign_keys",
     "in_callers_transaction",
     "interrupted",
     "is_left_over",
     "locked",
     "open_uploads",
+    "purge",
     "rename",
     "replace",
     "restore",

@@ -132,7 +132,7 @@ def restore(file: "File") -> None:
 def _restore(file: "File") -> None:
     if file.original_key:
         with _changing(file):  # which ends what an interrupted restore has left under the key
-            key = _free_key(file.original_key)
+            key = _free_key(file.original_key.removeprefix(RESERVED))
         _move(file, key, original_key="", deleted_at=None)
         return
     with _changing(file):
@@ -314,7 +314,7 @@ def _delete(file: "File", delete_row: Callable[[], Any], waits: bool) -> Any:
             raise conflict(str(file))
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
-        operation.etag, operation.who = _etag_to_delete(file), who()
+        operation.etag, operation.who = etag_to_delete(file), who()
         with transaction.atomic():
             operation.save()
             result = delete_row()
@@ -333,7 +333,7 @@ def _copy_of_row(file: "File") -> "File":
     return type(file)(**{name: getattr(file, name) for name in names})
 
 
-def _etag_to_delete(file: "File") -> str:
+def etag_to_delete(file: "File") -> str:
     """Return the ETag of the object, empty where there is none: S3 is asked before the row goes.
 
     Raises ObjectChangedError where the object is another one than the row knows.

@@ -1,7 +1,7 @@
 """What was interrupted: the next attempt on its keys ends it, or a sweep."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db import connection, models, transaction
@@ -30,16 +30,15 @@ def open_uploads(prefix: str, before: datetime) -> "models.QuerySet[Operation]":
     return found.filter(kind=Operation.Kind.UPLOAD).order_by("pk")
 
 
-def foreign_keys() -> Iterator[str]:
-    """Yield the keys below the reserved prefix that neither a row nor an operation names."""
-    for key, _stat in storage().list(RESERVED):
-        if not rows().filter(object_key=key).exists() and not is_left_over(key):
-            yield key
-
-
 def is_left_over(key: str) -> bool:
     """Return whether an operation under way, or an interrupted one, names the key."""
     return Operation.objects.filter(Q(object_key=key) | Q(copy_key=key)).exists()
+
+
+def named(keys: Collection[str]) -> set[str]:
+    """Return those of the keys that operations under way, or interrupted ones, name."""
+    found = Operation.objects.filter(Q(object_key__in=keys) | Q(copy_key__in=keys))
+    return {key for operation in found for key in operation.keys}.intersection(keys)
 
 
 def end(operation: Operation) -> None:

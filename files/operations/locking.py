@@ -1,7 +1,7 @@
 """Locks on keys, by PostgreSQL's advisory locks, and the transactions that they live in."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -42,22 +42,28 @@ def locked(*keys: str) -> Iterator[None]:
     session: where another one has taken its place, each statement raises OperationalError.
     """
     if in_callers_transaction():
-        _lock("pg_try_advisory_xact_lock", keys)
+        _refuse_unless_held(keys, _lock("pg_try_advisory_xact_lock", keys))
         yield
         return
+    with locked_where_free(*keys) as held:
+        _refuse_unless_held(keys, held)
+        yield
+
+
+@contextmanager
+def locked_where_free(*keys: str) -> Iterator[list[str]]:
+    """Lock those of the keys on which nobody else operates, by the session; yield them."""
     try:
-        _lock("pg_try_advisory_lock", keys)
-    except ConflictError:
-        raise
+        held = _lock("pg_try_advisory_lock", keys)
     except BaseException:  # a lock of the session outlives the statement that fails
         _end_session()
         raise
     session = connection.connection
     try:
         with connection.execute_wrapper(partial(_refuse_another, session)):
-            yield
+            yield held
     finally:
-        _unlock(keys)
+        _unlock(held)
 
 
 def _refuse_another(session: object, execute: Callable[..., Any], *arguments: Any) -> Any:
@@ -69,15 +75,18 @@ def _refuse_another(session: object, execute: Callable[..., Any], *arguments: An
     return execute(*arguments)
 
 
-def _lock(function: str, keys: tuple[str, ...]) -> None:
-    held = _call(function, keys)
-    if not all(held):
-        if function == "pg_try_advisory_lock":
-            _unlock(tuple(key for key, is_held in zip(keys, held, strict=True) if is_held))
-        raise conflict(keys[held.index(False)])
+def _lock(function: str, keys: Sequence[str]) -> list[str]:
+    """Return the keys that are locked now."""
+    return [key for key, is_held in zip(keys, _call(function, keys), strict=True) if is_held]
 
 
-def _unlock(keys: tuple[str, ...]) -> None:
+def _refuse_unless_held(keys: Sequence[str], held: Collection[str]) -> None:
+    for key in keys:
+        if key not in held:
+            raise conflict(key)
+
+
+def _unlock(keys: Sequence[str]) -> None:
     """Give locks of the session back. Where that fails, end the session, and its locks with it."""
     try:
         _call("pg_advisory_unlock", keys)
@@ -95,7 +104,7 @@ def _end_session() -> None:
     connection.close()
 
 
-def _call(function: str, keys: tuple[str, ...]) -> list[bool]:
+def _call(function: str, keys: Sequence[str]) -> list[bool]:
     calls = ", ".join([f"{function}(hashtextextended(%s, {SEED}))"] * len(keys))
     if not keys:
         return []

@@ -6,7 +6,7 @@ from files.storage.bucket import Response
 from files.storage.circuit import be_in_background
 from files.storage.connections import POOL
 from files.storage.errors import ArchivedError, ObjectChangedError, S3Error, S3UnavailableError
-from files.storage.listing import Entry
+from files.storage.listing import Entry, Page
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile
 from files.storage.stat import ARCHIVED, MAX_TYPE_LENGTH, STANDARD, ObjectStat, read_stat
@@ -27,6 +27,7 @@ __all__ = [
     "ObjectFile",
     "ObjectStat",
     "ObjectStorage",
+    "Page",
     "Response",
     "S3Error",
     "S3UnavailableError",

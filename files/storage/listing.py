@@ -39,11 +39,15 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A part of a listing; `folders` are common prefixes, `token` is empty on the last page."""
+    """A part of a listing; `folders` are common prefixes, `token` is empty on the last page.
+
+    `contents` is the XML of the objects, by which the same page is known again.
+    """
 
     entries: list[Entry]
     folders: list[str]
     token: str
+    contents: bytes
 
 
 def pages(
@@ -53,11 +57,13 @@ def pages(
     after: str = "",
     delimiter: str = "",
     limit: int | None = None,
+    known: Page | None = None,
 ) -> Iterator[Page]:
     """Yield what the bucket has with the prefix and behind the key `after`.
 
-    A page has `limit` objects and folders, or PAGE. A key with bytes that are not UTF-8 has these
-    as halves of surrogate pairs, with which no file can be made. Raises PermissionError,
+    A page has `limit` objects and folders, or PAGE. Where all objects of the page `known` are there
+    as they were, that page is yielded alone. A key with bytes that are not UTF-8 has these as
+    halves of surrogate pairs, with which no file can be made. Raises PermissionError,
     S3UnavailableError, S3Error.
     """
     params = {"max-keys": str(limit or PAGE)}
@@ -66,7 +72,11 @@ def pages(
     if after:
         params["start-after"] = bucket.full_key(after)
     while True:
-        page = _parse(prefix, bucket.list_page(prefix, **params), len(bucket.full_key("")))
+        body = bucket.list_page(prefix, **params)
+        if known and known.contents in body:
+            yield known
+            return
+        page = _parse(prefix, body, len(bucket.full_key("")))
         yield page
         if not page.token:
             return
@@ -94,7 +104,8 @@ def _parse(prefix: str, body: bytes, location: int) -> Page:
     token = root.findtext(f"{space}NextContinuationToken") or ""
     if root.findtext(f"{space}IsTruncated") == "true" and not token:
         raise S3Error(errno.EIO, "S3 breaks off its listing and does not say how to go on", prefix)
-    return Page(entries, folders, token)
+    first, last = body.find(b"<Contents>"), body.rfind(b"</Contents>")
+    return Page(entries, folders, token, body[first:last] if first >= 0 else body)
 
 
 def _contents(root: ElementTree.Element, space: str) -> Iterator[list[Any]]:

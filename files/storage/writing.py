@@ -3,14 +3,14 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from files.keys import guess_type
+from files.keys import can_be_folded, guess_type
 from files.storage import checksums
 from files.storage.base import NEW
-from files.storage.errors import changed, folded
+from files.storage.errors import S3UnavailableError, changed, folded
 from files.storage.marks import MarkedObjects, OnUpload, Write, marked
 from files.storage.multipart import MultipartUpload, part_size
 from files.storage.naming import refuse_reserved
@@ -68,6 +68,17 @@ class ConditionalWrites(MarkedObjects):
         checksum = self._write(key, content, write)
         return self._written(key, write)._replace(checksum=checksum)
 
+    def put_own(self, key: str, data: bytes, etag: str = "") -> None:
+        """Write a small object of the project's own, below the reserved prefix, by one request.
+
+        It takes the place of the object of this ETag, and of none where that is empty. Raises as
+        `create` and `replace` do.
+        """
+        write = Write({"IfMatch": etag} if etag else NEW, uuid.uuid4().hex)
+        parameters = marked(self._parameters(key, None), write.mark)
+        with self._recognizing(key, write):
+            self._put(key, data, **parameters, **write.condition)
+
     def _write(self, key: str, content: "File[Any]", write: Write) -> str:
         """Write the content; return its checksum."""
         refuse_reserved(key)
@@ -124,6 +135,42 @@ class ConditionalWrites(MarkedObjects):
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {}
         with suppress(FileNotFoundError), self._boundary(key, condition):
             self.client.delete_object(**self._at(key), **condition)
+
+    def delete_many(self, etags: Mapping[str, str]) -> dict[str, OSError]:
+        """Delete objects by one request, each if it has its ETag; return what S3 refuses, by key.
+
+        There may be 1,000. Servers that are not AWS's may ignore the condition.
+        """
+        try:
+            deleted = self._drop_many(etags)
+        except S3UnavailableError as error:
+            return dict.fromkeys(etags, error)
+        except OSError:
+            deleted = set()
+        refused = {}
+        for key, etag in etags.items():  # one by one, which tells what S3 refuses, and why
+            try:
+                if key not in deleted:
+                    self._delete(key, etag)
+            except OSError as error:
+                refused[key] = error
+        return refused
+
+    def _drop_many(self, etags: Mapping[str, str]) -> set[str]:
+        """Return the keys of the objects that are deleted by it; some keys do not go into XML."""
+        plain = {
+            self.objects.full_key(key): key
+            for key in etags
+            if key.isprintable() and key == key.strip() and (self._is_aws or not can_be_folded(key))
+        }
+        if not plain:
+            return set()
+        objects: Any = [{"Key": full, "ETag": etags[key]} for full, key in plain.items()]
+        with self._boundary("", {}):
+            answer = self.client.delete_objects(
+                Bucket=self.objects.name, Delete={"Objects": objects}
+            )
+        return {plain[entry["Key"]] for entry in answer.get("Deleted", ()) if entry["Key"] in plain}
 
     def _put(self, key: str, data: bytes, **parameters: Any) -> None:
         self.client.put_object(**self._at(key), Body=data, **parameters)

@@ -44,6 +44,7 @@ class Command(WalkingCommand):
         try:
             return super().run(**options)
         finally:
+            self.progress.close()
             if self._added or self._updated:
                 facts = {"prefix": options["prefix"], "added": self._added}
                 audit.record("import", **facts, updated=self._updated)

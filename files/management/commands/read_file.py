@@ -2,7 +2,6 @@
 
 import codecs
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -63,8 +62,8 @@ class Command(BaseCommand):
                 else:
                     stdout.write(piece)
             self.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough; the flush at exit must not fail
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+        except BrokenPipeError:  # `| head` has seen enough
+            output.discard(self.stdout._out)
 
 
 def _audited(pieces: Iterable[bytes], file: File) -> Iterator[bytes]:
