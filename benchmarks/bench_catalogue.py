@@ -1,12 +1,16 @@
 """A bucket and its catalogue: check_files and import_files, against what one writes first."""
 
+import gzip
+import hashlib
+import json
 import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,14 @@ import psycopg
 
 from benchmarks import listing_server
 from benchmarks.bench_migrate import parameters
-from benchmarks.measure import ROOT, Run, median, process, table
+from benchmarks.measure import ROOT, Run, median, process, s3_client, table
 from project.sandbox import services
 
 OBJECTS = 100_000
 LARGE = 1_000_000
 SMALL = 10_000
 ROUNDS = 5  # at most
+FILES = 8  # of a report
 
 MANAGE = [sys.executable, "manage.py"]
 LOOP = """
@@ -58,6 +63,7 @@ def run(rounds: int, objects: Sequence[int] = (OBJECTS,)) -> None:
     _memory()
     for number in objects:
         _import(min(rounds, ROUNDS), number)
+        _inventory(min(rounds, ROUNDS), number)
 
 
 # On radosgw
@@ -165,15 +171,23 @@ def _memory() -> None:
 
 
 def _import(rounds: int, objects: int) -> None:
-    with _listed(objects) as environ, psycopg.connect(**parameters(environ)) as connection:
-        ways: dict[str, Callable[[], object]] = {
-            "COPY": lambda: _copy(connection, objects),
-            "`import_files`": lambda: process([*MANAGE, "import_files", "-v0"], environ),
-            "`import_files --workers=1`": lambda: process(
-                [*MANAGE, "import_files", "-v0", "--workers=1"], environ
-            ),
-            "`bulk_create`": lambda: process([*MANAGE, "shell", "-v0", "-c", BULK], environ),
+    with _listed(objects) as environ:
+        ways = {
+            "`import_files`": [*MANAGE, "import_files", "-v0"],
+            "`import_files --workers=1`": [*MANAGE, "import_files", "-v0", "--workers=1"],
+            "`bulk_create`": [*MANAGE, "shell", "-v0", "-c", BULK],
         }
+        _beside_copy(rounds, objects, ways, environ)
+
+
+def _beside_copy(
+    rounds: int, objects: int, commands: dict[str, list[str]], environ: dict[str, str]
+) -> None:
+    """Print how fast the commands make the rows, and how fast COPY makes the same ones."""
+    with psycopg.connect(**parameters(environ)) as connection:
+        ways: dict[str, Callable[[], object]] = {"COPY": lambda: _copy(connection, objects)}
+        for name, command in commands.items():
+            ways[name] = partial(process, command, environ)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, way in ways.items():
@@ -198,6 +212,46 @@ def _import(rounds: int, objects: int) -> None:
             for name, found in seconds.items()
         ],
     )
+
+
+# By a report
+
+
+def _inventory(rounds: int, objects: int) -> None:
+    with services.running("embedded") as environ:
+        environ |= {"APP_DEBUG": "false", "AWS_ENDPOINT_URL_S3": environ["AWS_ENDPOINT_URL"]}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        process([*MANAGE, "migrate", "--verbosity=0"], environ)
+        command = [*MANAGE, "import_files", "-v0", f"--inventory={_report(environ, objects)}"]
+        ways = {
+            "`import_files --inventory`": command,
+            "`import_files --inventory --workers=1`": [*command, "--workers=1"],
+        }
+        _beside_copy(rounds, objects, ways, environ)
+
+
+def _report(environ: dict[str, str], objects: int) -> str:
+    """Write a report of so many objects into the bucket, in FILES files; return its address."""
+    bucket, files = environ["APP_BUCKET_NAME"], []
+    with closing(s3_client(environ)) as s3:
+        for number in range(FILES):
+            text = "".join(
+                f'"{bucket}","{listing_server.KEY.format(n)}","{n % listing_server.SIZE}",'
+                f'"{listing_server.WRITTEN}",{listing_server.ETAG.format(n)},"STANDARD"\n'
+                for n in range(objects * number // FILES, objects * (number + 1) // FILES)
+            )
+            data, key = gzip.compress(text.encode()), f"report/{number}.csv.gz"
+            s3.put_object(Bucket=bucket, Key=key, Body=data)
+            files.append({"key": key, "MD5checksum": hashlib.md5(data).hexdigest()})
+        manifest = {
+            "sourceBucket": bucket,
+            "creationTimestamp": str(int(time.time() * 1000)),
+            "fileFormat": "CSV",
+            "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag, StorageClass",
+            "files": files,
+        }
+        s3.put_object(Bucket=bucket, Key="report/manifest.json", Body=json.dumps(manifest).encode())
+    return f"s3://{bucket}/report/manifest.json"
 
 
 def _copy(connection: Any, objects: int) -> None:

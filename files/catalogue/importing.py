@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from files.catalogue.inventory import Report, ReportFile, ReportWalk
 from files.catalogue.walk import Part, Row, Stretch, Walk
 from files.keys import RESERVED
 from files.models import File
 from files.storage import Entry
+
+LOOKS = 100  # objects of a report that are looked at, of each BATCH
 
 # What is listed, for the moment: COPY takes a quarter of the CPU of an INSERT's parameters.
 LISTED = """
@@ -49,7 +52,8 @@ class Imported(NamedTuple):
     """What became of a stretch that ends with the key `upto`, or with the part.
 
     `added` and `updated` are keys, `unusable` those that no row can hold, `reserved` how many
-    objects there are that the project keeps for itself.
+    objects there are that the project keeps for itself; of a report, `unseen` is how many rows are
+    as it says, and `files` how many of its files end here.
     """
 
     upto: str | None
@@ -59,6 +63,8 @@ class Imported(NamedTuple):
     updated: Sequence[str]
     unusable: Sequence[str]
     reserved: int
+    unseen: int = 0
+    files: int = 0
 
 
 def import_objects(
@@ -71,23 +77,47 @@ def import_objects(
     """
     walk = Walk(part)
     for stretch in walk.stretches():
-        objects = stretch.objects
-        behind = {
-            key: entry
-            for key, entry in objects.items()
-            if not key.startswith(RESERVED) and _is_behind(stretch.rows.get(key), entry, update)
-        }
-        take = _tell if dry_run else _write
-        added, updated = take(walk, stretch, behind) if behind else ([], [])
-        yield Imported(
-            stretch.upto,
-            len(objects) + len(stretch.unusable),
-            sum(entry.size for entry in objects.values()),
-            added,
-            updated,
-            [entry.key for entry in stretch.unusable],
-            sum(key.startswith(RESERVED) for key in objects),
-        )
+        yield _import(walk, stretch, update, dry_run)
+
+
+def import_file(
+    file: ReportFile,
+    report: Report,
+    *,
+    prefix: str = "",
+    update: bool = False,
+    dry_run: bool = False,
+) -> Iterator[Imported]:
+    """Do as `import_objects` with what a file of a report tells, BATCH objects at a time.
+
+    Objects are looked at where there are no more than LOOKS to write; more are taken as reported.
+    """
+    walk = ReportWalk(report, prefix, LOOKS)
+    for stretch in walk.of_file(file):
+        found = _import(walk, stretch, update, dry_run)
+        written = len(found.added) + len(found.updated)
+        yield found._replace(unseen=written if written > LOOKS else 0)
+    yield Imported(None, 0, 0, (), (), (), 0, files=1)
+
+
+def _import(walk: Walk, stretch: Stretch, update: bool, dry_run: bool) -> Imported:
+    objects = stretch.objects
+    behind = {
+        key: entry
+        for key, entry in objects.items()
+        if not key.startswith(RESERVED) and _is_behind(stretch.rows.get(key), entry, update)
+    }
+    take = _tell if dry_run else _write
+    added, updated = take(walk, stretch, behind) if behind else ([], [])
+    return Imported(
+        stretch.upto,
+        len(objects) + len(stretch.unusable),
+        sum(entry.size for entry in objects.values()),
+        added,
+        updated,
+        [entry.key for entry in stretch.unusable],
+        sum(key.startswith(RESERVED) for key in objects),
+    )
 
 
 def _is_behind(row: Row | None, entry: Entry, update: bool) -> bool:
@@ -98,6 +128,8 @@ def _is_behind(row: Row | None, entry: Entry, update: bool) -> bool:
         return False
     if row.size is None or not row.etag:
         return True
+    if row.is_young:
+        return False
     is_same = (row.size, row.etag) == (entry.size, entry.etag)
     return row.is_missing or row.is_changed if is_same else update
 
@@ -152,10 +184,12 @@ def _execute(
             cursor.copy("COPY files_listed FROM STDIN") as copy,
         ):
             for key, entry in found.items():
-                copy.write_row((*entry, guess_type(key), *known.get(key, (None, None))))
+                _key, size, etag, modified, storage_class, kind = entry
+                seen = size, etag, modified or None, storage_class, kind  # a report may lack a time
+                copy.write_row((key, *seen, guess_type(key), *known.get(key, (None, None))))
         cursor.execute(INSERT)
         added = [key for (key,) in cursor]
-        if rows.keys().isdisjoint(found):
+        if known.keys().isdisjoint(found):
             return added, []
         cursor.execute(UPDATE)
         return added, [key for (key,) in cursor]

@@ -3,7 +3,7 @@
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ WAITING = 16  # results of a part that are kept until those of the parts before 
 
 END = object()
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -90,14 +91,15 @@ def _one_longer(beginning: str) -> list[str]:
 
 
 def each(
-    parts: list[Part], workers: int, work: Callable[[Part], Iterator[T]]
-) -> Iterator[tuple[Part, T | OSError]]:
+    parts: Sequence[P], workers: int, work: Callable[[P], Iterator[T]]
+) -> Iterator[tuple[P, T | OSError]]:
     """Yield what `work` yields for each part, in the order of the parts, and the error it ends in.
 
     As many `workers` are at it at a time, in threads with connections of their own.
     """
-    if len(parts) == 1:
-        yield from _guarded(parts[0], work)
+    if len(parts) == 1 or workers == 1:
+        for part in parts:
+            yield from _guarded(part, work)
         return
     is_over = threading.Event()
     with ThreadPoolExecutor(workers, "part", initializer=be_in_background) as threads:
@@ -117,8 +119,8 @@ def each(
 
 
 def _run(
-    part: Part,
-    work: Callable[[Part], Iterator[T]],
+    part: P,
+    work: Callable[[P], Iterator[T]],
     results: "queue.Queue[Any]",
     is_over: threading.Event,
 ) -> None:
@@ -142,7 +144,7 @@ def _put(results: "queue.Queue[Any]", found: object, is_over: threading.Event) -
         return
 
 
-def _guarded(part: Part, work: Callable[[Part], Iterator[T]]) -> Iterator[tuple[Part, T | OSError]]:
+def _guarded(part: P, work: Callable[[P], Iterator[T]]) -> Iterator[tuple[P, T | OSError]]:
     try:
         for found in work(part):
             yield part, found

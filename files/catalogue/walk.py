@@ -26,7 +26,10 @@ COLUMNS = (
 
 
 class Row(NamedTuple):
-    """What a row knows of its object, and whether it is in the trash and marked."""
+    """What a row knows of its object, and whether it is in the trash and marked.
+
+    `is_young` says that it was written or marked since the object was seen, as in an old report.
+    """
 
     id: int
     key: str
@@ -35,6 +38,7 @@ class Row(NamedTuple):
     is_trashed: bool
     is_missing: bool
     is_changed: bool
+    is_young: bool = False
 
 
 class Stretch(NamedTuple):
@@ -116,7 +120,7 @@ class Walk:
         yield Stretch(after, upto, objects, rows, unusable)
 
     def _rows(self, after: str, upto: str | None) -> dict[str, Row]:
-        conditions, parameters = _range(self.part.prefix, after, upto)
+        conditions, parameters = key_range(self.part.prefix, after, upto)
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {COLUMNS} FROM files WHERE {conditions}"  # noqa: S608
@@ -188,7 +192,7 @@ def _up_to(last: str | None, entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.key <= last]
 
 
-def _range(prefix: str, after: str, upto: str | None) -> tuple[str, list[str]]:
+def key_range(prefix: str, after: str = "", upto: str | None = None) -> tuple[str, list[str]]:
     """Return the condition of the rows with the prefix, as a range of the index on the keys."""
     conditions = ["object_key > %s", "object_key >= %s"]
     parameters = [after, prefix]

@@ -80,6 +80,7 @@ class Progress:
         from tqdm import tqdm
 
         self.done = self.bytes = 0
+        self.place = ""  # where in a known whole
         self._lock = threading.RLock()
         self._command, self._unit, self._is_shown = command, unit, is_shown
         self._began = self._told = time.monotonic()
@@ -98,8 +99,8 @@ class Progress:
         with self._lock:
             self.done += number
             self.bytes += size
-            if self.bytes and not self._bar.disable:
-                self._bar.set_postfix_str(filesizeformat(self.bytes), refresh=False)
+            if not self._bar.disable:
+                self._bar.set_postfix_str(self._more(), refresh=False)
             self._bar.update(number)
             now = time.monotonic()
             if self._bar.disable and self._is_shown and now - self._told >= INTERVAL:
@@ -126,8 +127,12 @@ class Progress:
         self._bar.close()
 
     def __str__(self) -> str:
-        size = f", {filesizeformat(self.bytes)}" if self.bytes else ""
-        return f"{count(self.done, self._unit, f'{self._unit}s')}{size}"
+        parts = [count(self.done, self._unit, f"{self._unit}s"), self._more()]
+        return ", ".join(part for part in parts if part)
+
+    def _more(self) -> str:
+        parts = [filesizeformat(self.bytes) if self.bytes else "", self.place]
+        return ", ".join(part for part in parts if part)
 
 
 class RunningCommand(BaseCommand):

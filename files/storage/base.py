@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -44,6 +44,11 @@ class BucketStorage(S3Storage):
     def _at(self, key: str) -> Any:
         """Return the parameters by which boto3 finds the object."""
         return {"Bucket": self.objects.name, "Key": self.objects.full_key(key)}
+
+    def of_bucket(self, name: str) -> Self:
+        """Return a storage of all of another bucket, at the same place."""
+        place = {"endpoint_url": self.endpoint_url, "region_name": self.region_name}
+        return type(self)(bucket_name=name, location="", **place)
 
     @property
     def _is_aws(self) -> bool:

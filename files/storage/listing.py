@@ -96,6 +96,8 @@ def _parse(prefix: str, body: bytes, location: int) -> Page:
             Entry(decode(key)[location:], int(size), etag, modified, storage_class or STANDARD)
             for key, size, etag, modified, storage_class in _contents(root, space)
         ]
+        if entries and not entries[0].key:  # the location itself, of which there is no key
+            del entries[0]
         folders = [
             decode(folder.text or "")[location:]
             for folder in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")

@@ -3,15 +3,25 @@
 import json
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from files.catalogue.check import DIFFERS, NO_OBJECT, NO_ROW, SAME, Checked, Finding, check
+from files.catalogue.check import (
+    DIFFERS,
+    NO_OBJECT,
+    NO_ROW,
+    SAME,
+    Checked,
+    Finding,
+    check,
+    check_report,
+)
+from files.catalogue.inventory import Report
 from files.catalogue.walk import Part
-from files.management.running import count
+from files.management.running import UNFINISHED, count
 from files.management.walking import WalkingCommand
 
 SIGNS = NO_OBJECT + NO_ROW + DIFFERS + SAME
@@ -31,8 +41,9 @@ class Command(WalkingCommand):
         "Print a line for each difference: - a row without an object, + an object without a row,"
         " * another size or ETag, ! a part of the bucket that could not be listed. Control"
         " characters are shown as pictures; --json has the exact keys. What is in the trash is no"
-        " difference, nor what is just being changed. The exit status is 0 where there is no"
-        " difference, 1 where there are some, and 2 where it was not finished."
+        " difference, nor what is just being changed, nor with --inventory a younger row. The exit"
+        " status is 0 where there is no difference, 1 where there are some, and 2 where it was not"
+        " finished."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,15 +68,25 @@ class Command(WalkingCommand):
 
     def run(self, **options: Any) -> int:
         self._counts: Counter[str] = Counter()
-        self._rows = self._archived = 0
+        self._rows = self._archived = self._young = 0
         self._only, self._is_json = options["only"], options["json"]
         return super().run(**options)
 
     def work(self, **options: Any) -> Callable[[Part], Iterator[Checked]]:
         return partial(check, with_same=SAME in options["only"], mark=options["mark"])
 
+    def work_on(
+        self, report: Report, **options: Any
+    ) -> tuple[Sequence[Report], Callable[[Report], Iterator[Checked]]]:
+        if options["workers"]:
+            text = "An inventory is compared by one session of the database: leave out --workers."
+            raise CommandError(text, returncode=UNFINISHED)
+        chosen = {"prefix": options["prefix"], "mark": options["mark"]}
+        return [report], partial(check_report, with_same=SAME in options["only"], **chosen)
+
     def take(self, found: Checked) -> None:
         self._rows += found.rows
+        self._young += found.young
         self._archived += found.archived
         for finding in found.findings:
             if finding.sign in self._only:
@@ -91,9 +112,12 @@ class Command(WalkingCommand):
         parts = [count(self._counts[sign], *name) for sign, name in names.items()]
         if self._archived:
             parts.append(f"{self._archived:,} archived")
+        if self._young:
+            parts.append(f"{self._young:,} younger and not judged")
         if self.failed:
             parts.append(count(self.failed, "part not listed", "parts not listed"))
-        return f"{self.progress}, {count(self._rows, 'row', 'rows')}: {', '.join(parts)}"
+        rows = count(self._rows, "row", "rows")
+        return f"{self.progress}, {rows}: {', '.join(parts)}{self.as_of()}"
 
 
 def _facts(finding: Finding) -> dict[str, Any]:

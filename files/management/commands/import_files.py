@@ -1,17 +1,20 @@
 """`manage.py import_files`: rows for the objects of a bucket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from files import audit
-from files.catalogue.importing import Imported, import_objects
+from files.catalogue.importing import Imported, import_file, import_objects
+from files.catalogue.inventory import Report, ReportFile
 from files.catalogue.walk import Part
 from files.keys import RESERVED
 from files.management.running import count
 from files.management.walking import WalkingCommand
+
+VERIFY = "check_files --mark finds what was deleted since"
 
 
 class Command(WalkingCommand):
@@ -36,7 +39,7 @@ class Command(WalkingCommand):
         )
 
     def run(self, **options: Any) -> int:
-        self._added = self._updated = self._unusable = self._reserved = 0
+        self._added = self._updated = self._unusable = self._reserved = self._unseen = 0
         self._is_dry, self._verbosity = options["dry_run"], options["verbosity"]
         try:
             return super().run(**options)
@@ -49,11 +52,18 @@ class Command(WalkingCommand):
     def work(self, **options: Any) -> Callable[[Part], Iterator[Imported]]:
         return partial(import_objects, update=options["update"], dry_run=options["dry_run"])
 
+    def work_on(
+        self, report: Report, **options: Any
+    ) -> tuple[Sequence[ReportFile], Callable[[ReportFile], Iterator[Imported]]]:
+        chosen = {name: options[name] for name in ("prefix", "update", "dry_run")}
+        return report.files, partial(import_file, report=report, **chosen)
+
     def take(self, found: Imported) -> None:
         self._added += len(found.added)
         self._updated += len(found.updated)
         self._unusable += len(found.unusable)
         self._reserved += found.reserved
+        self._unseen += found.unseen
         if self._is_dry or self._verbosity > 1:
             for key in found.added:
                 self.print("+", key)
@@ -76,4 +86,6 @@ class Command(WalkingCommand):
             parts.append(count(self._unusable, *what))
         if self._reserved:
             parts.append(f"{self._reserved:,} below {RESERVED}, which check_files judges")
-        return ", ".join(parts)
+        if self._unseen:
+            parts.append(f"{self._unseen:,} of them not looked at ({VERIFY})")
+        return ", ".join(parts) + self.as_of()
