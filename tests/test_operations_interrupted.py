@@ -12,14 +12,17 @@ from files.models import File, Operation
 from files.storage import S3UnavailableError, writing
 from files.storage.multipart import MultipartUpload
 from files.storage.writing import PART_SIZE
+from tests.faults import Fault, Steps
 from tests.operations import (
     ACTIONS,
     Failing,
     assert_rows_are_true,
     breaking,
+    create,
     interrupt,
     kept,
     lost,
+    named,
     objects,
     rows,
     sweep,
@@ -290,3 +293,17 @@ def test_a_content_that_arrives_late_does_not_outlive_its_file(make_file, storag
 
 def take_long():
     Operation.objects.update(started_at=timezone.now() - 2 * operations.LATE)
+
+
+def test_a_late_object_does_not_outlive_another_file_of_its_key(
+    transactional_db, make_file, storage, no_waits
+):
+    file = make_file("a", b"other")
+    with pytest.raises(S3UnavailableError), Steps(Fault(1, "late", False)) as late:
+        create("b", b"late")
+    file.rename("b")
+    file.delete()
+    late.arrive()
+    assert objects(storage) == {"b": b"late"}
+    sweep()
+    assert (objects(storage), named()) == ({}, set())

@@ -190,7 +190,7 @@ def test_a_location_is_no_part_of_listings_and_uploads(storage, located, put):
     assert (located.listdir(""), located.listdir("a")) == ((["a"], ["c"]), ([], ["b"]))
     assert [key for key, stat in located.list("a")] == ["a/b"]
     put(located.location.removeprefix(storage.location), b"")  # as S3's console makes a folder
-    assert [key for key, stat in located.list()][0] == "a/b"
+    assert next(key for key, stat in located.list()) == "a/b"
     assert [found for found, begun in located.open_uploads("a/u")] == [upload_id]
     located.abort_upload("a/u", upload_id)
     assert open_uploads(storage) == []

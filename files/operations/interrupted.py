@@ -89,17 +89,18 @@ def settle(operation: Operation, *, is_over: bool, was_killed: bool = True) -> N
 def _settle_new_object(operation: Operation, is_over: bool) -> bool:
     """Delete the object of a row that was not saved.
 
-    An upload to a key that has a row may be going on, to replace the content.
+    An upload to a key that has a row may be going on, to replace the content. A write that S3 is
+    late with may come yet, once that row and its object have gone.
     """
     if rows().filter(object_key=operation.object_key).exists():
-        return is_over or operation.kind != Operation.Kind.UPLOAD
+        return is_over
     return storage().undo(operation.object_key, operation.mark) or is_over
 
 
 def _settle_rename(operation: Operation, is_over: bool) -> bool:
     """Delete the copy under the new key: the file has still its own."""
-    if rows().filter(object_key=operation.copy_key).exists():
-        return True
+    if rows().filter(object_key=operation.copy_key).exists():  # of another file: S3 may be late
+        return is_over
     return storage().undo(operation.copy_key, operation.mark) or is_over
 
 
