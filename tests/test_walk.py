@@ -225,6 +225,19 @@ def test_events_of_what_is_changed_meanwhile_settle_or_stay(lay_out, storage, ac
             assert {BUSY, SAME}.issuperset(sync(settled, threads).values()), step
 
 
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_an_object_that_is_back_at_the_second_look_is_not_missing(
+    transactional_db, make_file, put, storage, step
+):
+    make_file("z")
+    storage.delete("z")
+    for number in range(2 * walk.FEW):
+        put(f"{number:02}", b"text")
+    with Steps(meanwhile=(step, lambda: put("z", b"text"))):
+        found = [finding.sign for checked in check(Part()) for finding in checked.findings]
+    assert found == ["+"] * 2 * walk.FEW
+
+
 def test_an_import_that_was_killed_is_made_whole_by_the_next(lay_out, monkeypatch):
     """At each step, with a page for each object."""
     monkeypatch.setattr(listing, "PAGE", 1)

@@ -63,8 +63,8 @@ def pages(
 ) -> Iterator[Page]:
     """Yield what the bucket has with the prefix and behind the key `after`.
 
-    A page has `limit` objects and folders, or PAGE. Where all objects of the page `known` are there
-    as they were, that page is yielded alone. A key with bytes that are not UTF-8 has these as
+    A page has `limit` objects and folders, or PAGE. Where the first has the same objects as the
+    page `known`, that one is yielded alone. A key with bytes that are not UTF-8 has these as
     halves of surrogate pairs, with which no file can be made. Raises PermissionError,
     S3UnavailableError, S3Error.
     """
@@ -75,7 +75,7 @@ def pages(
         params["start-after"] = bucket.full_key(after)
     while True:
         body = bucket.list_page(prefix, **params)
-        if known and known.contents in body:
+        if known and _contents_of(body) == known.contents:
             yield known
             return
         page = _parse(prefix, body, len(bucket.full_key("")))
@@ -108,8 +108,11 @@ def _parse(prefix: str, body: bytes, location: int) -> Page:
     token = root.findtext(f"{space}NextContinuationToken") or ""
     if root.findtext(f"{space}IsTruncated") == "true" and not token:
         raise S3Error(errno.EIO, "S3 breaks off its listing and does not say how to go on", prefix)
-    first, last = body.find(b"<Contents>"), body.rfind(b"</Contents>")
-    return Page(entries, folders, token, body[first:last] if first >= 0 else body)
+    return Page(entries, folders, token, _contents_of(body))
+
+
+def _contents_of(body: bytes) -> bytes:
+    return body[body.find(b"<Contents>") : body.rfind(b"</Contents>")]
 
 
 def _contents(root: ElementTree.Element, space: str) -> Iterator[list[Any]]:
