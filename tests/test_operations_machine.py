@@ -660,11 +660,13 @@ def wait_for_locks():
 def quick(monkeypatch, no_waits, storage):
     """Let no retry be saved, nothing be logged, and large be 5 MiB."""
     monkeypatch.setattr(circuit_of(storage.client), "_waiting", 0)  # the killed wait for ever
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     monkeypatch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     monkeypatch.setattr(writing, "PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPY_PART_SIZE", PART)
     monkeypatch.setattr(copying, "COPIES", 1)  # so that the steps have an order
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.needs("conditional puts")

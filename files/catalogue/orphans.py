@@ -68,7 +68,7 @@ def _is_older(entry: Entry, before: datetime | None) -> bool:
 
 def _trash(walk: Walk, entries: Collection[Entry]) -> set[str]:
     """Make rows in the trash; return the keys of those that are made."""
-    rows = [(*entry, walk.storage.guess_type(entry.key)) for entry in entries]
+    rows = [(*entry[:5], walk.storage.guess_type(entry.key)) for entry in entries]
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
         return {key for (key,) in cursor}
