@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.http import http_date
 from django.utils.translation import gettext_lazy as _
 
 from files import audit
@@ -211,6 +212,8 @@ def _refusal(
     if "ETag" not in validators:  # it is not optional: RFC 9110 section 15.4.5
         conditions = s3_conditions(request.headers, file.etag)
         validators["ETag"] = conditions.get("If-None-Match", file.etag)
+    if file.modified_at and validators["ETag"] == file.etag:  # as HEAD tells it
+        validators.setdefault("Last-Modified", http_date(file.modified_at.timestamp()))
     return _not_modified(request, headers | validators)
 
 
