@@ -74,7 +74,14 @@ def test_a_part_has_its_own_keys_alone(sides):
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
-@pytest.mark.parametrize("pattern", ["{}/{:02}", "data/{}{:02}", "\U0010ffff{}{:02}"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{}/{:02}",
+        "data/{}{:02}",
+        pytest.param("\U0010ffff{}{:02}", marks=pytest.mark.needs("pages of listings")),
+    ],
+)
 def test_parts_make_up_the_whole(sides, pattern, has_rows):
     names = sorted(pattern.format(folder, number) for folder in "abcdef" for number in range(20))
     sides(names, names if has_rows else ())

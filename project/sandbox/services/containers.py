@@ -117,7 +117,7 @@ def start(stack: ExitStack, folder: Path, keep: bool) -> tuple[Postgres, dict[st
         **labels,
     )
     aws = LocalStackContainer(_aws_image(), **labels)
-    aws.with_services("s3", "secretsmanager", "sts", "iam")
+    aws.with_services("s3", "secretsmanager", "sqs", "sts", "iam")
     aws.with_envs(AUTH="true", **CREDENTIALS)  # MiniStack's, which then checks signatures
     stack.enter_context(postgres)
     stack.callback(aws.stop)
