@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
@@ -543,6 +544,9 @@ def test_what_a_killed_run_was_reading_is_read_first_by_the_next(transactional_d
     for number, key in enumerate("edcba"):
         make_old(key, -number)
     with stopped(proxy, None, None, ("call", 2)) as (process, _):
+        end = time.monotonic() + 5  # the third is being read while the second is noted
+        while verified() != ["d", "e"] and time.monotonic() < end:
+            time.sleep(0.02)
         process.kill()
         process.wait()
     assert verified() == ["d", "e"]
