@@ -1,5 +1,6 @@
 """Processes as people and servers start them: manage.py, signals, the wait for a port."""
 
+import io
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from tests import leaks
 
@@ -35,6 +37,19 @@ def manage(
     )
     leaks.check(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
     return done
+
+
+def run_command(name: str, *arguments: str) -> tuple[list[str], str, int]:
+    """Run a command in this process; return the lines of stdout, what stderr has, and the status.
+
+    Raises CommandError.
+    """
+    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
+    try:
+        call_command(name, *arguments, stdout=stdout, stderr=stderr)
+    except SystemExit as error:
+        status = int(error.code or 0)
+    return stdout.getvalue().splitlines(), stderr.getvalue(), status
 
 
 def heed_signals() -> None:

@@ -1,6 +1,6 @@
 """`manage.py check_files`."""
 
-import io
+import functools
 import json
 import os
 import signal
@@ -8,25 +8,17 @@ import subprocess
 import sys
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from files.catalogue import walk
 from files.models import File, Operation
 from files.storage import listing
-from tests.processes import ROOT, heed_signals, manage
+from tests.processes import ROOT, heed_signals, manage, run_command
 
 pytestmark = pytest.mark.django_db
 
 
-def check(*arguments):
-    """Return the lines, what stderr has, and the status."""
-    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
-    try:
-        call_command("check_files", *arguments, stdout=stdout, stderr=stderr)
-    except SystemExit as error:
-        status = error.code
-    return stdout.getvalue().splitlines(), stderr.getvalue(), status
+check = functools.partial(run_command, "check_files")
 
 
 @pytest.fixture

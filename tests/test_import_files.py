@@ -1,24 +1,17 @@
 """`manage.py import_files`, also killed and run again."""
 
-import io
+import functools
 
 import pytest
-from django.core.management import call_command
 
 from files.models import File, Operation
+from tests.processes import run_command
 from tests.test_storage import KEYS
 
 pytestmark = pytest.mark.django_db
 
 
-def run(*arguments):
-    """Return the lines, what stderr has, and the status."""
-    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
-    try:
-        call_command("import_files", *arguments, stdout=stdout, stderr=stderr)
-    except SystemExit as error:
-        status = error.code
-    return stdout.getvalue().splitlines(), stderr.getvalue(), status
+run = functools.partial(run_command, "import_files")
 
 
 def rows():

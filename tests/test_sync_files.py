@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ from urllib.parse import quote, quote_plus
 import boto3
 import pytest
 from django.core.files.base import ContentFile
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import OperationalError, connection
 from django.utils import timezone
 
@@ -26,7 +25,7 @@ from files.models import File, Operation
 from tests import leaks
 from tests.faults import Kill, KilledError, Steps
 from tests.operations import assert_rows_are_true, breaking, create, elsewhere, execute, state
-from tests.processes import ROOT, heed_signals
+from tests.processes import ROOT, heed_signals, run_command
 from tests.tcp_proxy import TCPProxy
 from tests.test_readme import README
 from tests.test_storage import KEYS
@@ -128,14 +127,7 @@ def wait_until(holds):
         time.sleep(0.02)
 
 
-def run(*arguments):
-    """Return the lines, what stderr has, and the status."""
-    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
-    try:
-        call_command("sync_files", "--once", "-v2", *arguments, stdout=stdout, stderr=stderr)
-    except SystemExit as error:
-        status = error.code
-    return stdout.getvalue().splitlines(), stderr.getvalue(), status
+run = functools.partial(run_command, "sync_files", "--once", "-v2")
 
 
 def rows():

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from fractions import Fraction
 
 import pytest
 from django.core.files.base import ContentFile
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 from django.utils import timezone
 
@@ -27,7 +26,7 @@ from files.management.running import age, amount
 from files.models import File, Operation
 from files.storage.checksums import Comparison, algorithms, of_s3, of_whole
 from tests.operations import MIB, content, elsewhere
-from tests.processes import ROOT, heed_signals
+from tests.processes import ROOT, heed_signals, run_command
 from tests.test_uploads import SIZE, ask, begin, send
 
 pytestmark = pytest.mark.django_db
@@ -38,13 +37,8 @@ FIRST = "first read (checksum filled in)"
 
 def run(*arguments):
     """Return status, lines on stdout, and the last line on stderr without what was read."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    status = 0
-    try:
-        call_command("verify_files", *arguments, stdout=stdout, stderr=stderr)
-    except SystemExit as error:
-        status = error.code
-    return status, stdout.getvalue().splitlines(), stderr.getvalue().splitlines()[-1]
+    lines, stderr, status = run_command("verify_files", *arguments)
+    return status, lines, stderr.splitlines()[-1]
 
 
 def counted(*arguments):

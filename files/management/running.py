@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,7 +136,7 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
 
-class RunningCommand(BaseCommand):
+class RunningCommand(BaseCommand, ABC):
     """Works through what has a prefix. It may be interrupted at any point and run again.
 
     The exit status is 0 where there was nothing to find, FOUND where there was, UNFINISHED where a
@@ -196,13 +197,13 @@ class RunningCommand(BaseCommand):
         """Return how many there are in all, where that is known."""
         return None
 
+    @abstractmethod
     def run(self, **options: Any) -> int:
         """Do the work; return the exit status."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self) -> str:
         """Return what was done, as a sentence without its full stop."""
-        raise NotImplementedError
 
     def how_to_go_on(self) -> str:
         """Return what to do after an interruption, as a sentence."""

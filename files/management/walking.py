@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from abc import abstractmethod
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -80,23 +81,23 @@ class WalkingCommand(RunningCommand):
         parts = cut(Part(options["prefix"], options["after"]), workers)
         return each(parts, workers, self.work(**options))
 
+    @abstractmethod
     def work(self, **options: Any) -> Callable[[Part], Iterator[Any]]:
         """Return what is done with a part, which yields what it finds, stretch by stretch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work_on(
         self, report: Report, **options: Any
     ) -> tuple[Sequence[Any], Callable[[Any], Iterator[Any]]]:
         """Return the parts of a report that are worked on at a time, and what is done with each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, found: Any) -> None:
         """Count and print what was found in a stretch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_found(self) -> bool:
         """Return whether there is something to tell by the exit status."""
-        raise NotImplementedError
 
     def print(self, sign: str, key: str) -> None:
         """Print a line for a key, its control characters as pictures."""
