@@ -557,6 +557,7 @@ def test_a_signal_ends_it_after_the_batch_under_way(start, put, send, record, pr
     assert (stdout, running.returncode, waiting(sqs, queue)) == ("+ a\n", 0, 0)
 
 
+@pytest.mark.alike
 def test_it_goes_on_when_the_database_is_back(start, put, send, record):
     put("a", b"text")
     put("b", b"text")
