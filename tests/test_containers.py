@@ -10,16 +10,6 @@ import pytest
 
 from project.sandbox.services import containers, free_port
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def _collected():
-    """Close here what docker-py leaves of connections that failed, where it may be warned of."""
-    yield
-    gc.collect()
-
-
 @pytest.fixture
 def silent(tmp_path):
     """Return the address of a Docker that never answers."""
@@ -94,3 +84,9 @@ def test_an_image_that_cannot_be_had_is_named_with_what_to_do(
     assert found.startswith("Docker answers, but cannot pull ")
     assert missing in found
     assert found.endswith(f"; {remedy}")
+
+
+def test_what_a_killed_run_left_waits_for_docker_without_a_warning(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    assert containers.remove(tmp_path) is False
+    gc.collect()

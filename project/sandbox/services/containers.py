@@ -1,7 +1,9 @@
 """PostgreSQL and LocalStack, or MiniStack, in containers, by Testcontainers."""
 
+import gc
 import importlib.util
 import os
+import warnings
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +66,14 @@ def _docker() -> "DockerClient":
         client: DockerClient = docker_client.DockerClient(timeout=_PATIENCE).client
         client.ping()
     except DockerException as error:
-        raise OSError(str(error)) from error
-    client.api.timeout = DEFAULT_TIMEOUT_SECONDS
-    return client
+        told = str(error)
+    else:
+        client.api.timeout = DEFAULT_TIMEOUT_SECONDS
+        return client
+    with warnings.catch_warnings():  # docker-py leaves the socket of a failed connection open
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    raise OSError(told)
 
 
 def _images() -> dict[str, str]:
