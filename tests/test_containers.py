@@ -10,6 +10,7 @@ import pytest
 
 from project.sandbox.services import containers, free_port
 
+
 @pytest.fixture
 def silent(tmp_path):
     """Return the address of a Docker that never answers."""
