@@ -14,7 +14,7 @@ PIECE = 2**16
 
 
 class TCPProxy:
-    """Passes connections on to `upstream`, in the mode that `mode` names at each moment.
+    """Passes connections to 127.0.0.1 on to `host`, in the mode that `mode` names at each moment.
 
     "pass"; "refuse": nothing listens; "reset": connections break, new ones at once; "hang": nothing
     goes on, connections stay; "slow": each piece of an answer is 3 s late; "503": S3's answer when

@@ -557,13 +557,12 @@ def test_a_signal_ends_it_after_the_batch_under_way(start, put, send, record, pr
     assert (stdout, running.returncode, waiting(sqs, queue)) == ("+ a\n", 0, 0)
 
 
-@pytest.mark.alike
 def test_it_goes_on_when_the_database_is_back(start, put, send, record):
     put("a", b"text")
     put("b", b"text")
     place = connection.settings_dict
     with TCPProxy(place["HOST"], int(place["PORT"])) as between:
-        running = start(APP_DB_PORT=str(between.port))
+        running = start(APP_DB_HOST="127.0.0.1", APP_DB_PORT=str(between.port))
         send(record("a"))
         assert running.stdout.readline() == "+ a\n"
         between.mode = "refuse"
