@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from urllib.parse import quote, quote_plus
@@ -488,7 +489,7 @@ def test_sqs_out_of_reach_is_one_sentence(queue, monkeypatch):
 def start(transactional_db, sqs, queue):
     """Start the command as a process; what it has received is there again after a second."""
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "1"})
-    started = []
+    stack = contextlib.ExitStack()
 
     def start(**environ):
         own = {"APP_EVENTS_QUEUE_URL": queue, "APP_DB_NAME": connection.settings_dict["NAME"]}
@@ -501,13 +502,14 @@ def start(transactional_db, sqs, queue):
             text=True,
             preexec_fn=heed_signals,
         )
-        started.append(process)
+        watchdog = threading.Timer(60, process.kill)  # a line that never comes fails the test
+        watchdog.start()
+        for finish in (process.communicate, process.kill, watchdog.cancel):
+            stack.callback(finish)
         return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with stack:
+        yield start
 
 
 def end(process, number):
@@ -567,8 +569,7 @@ def test_it_goes_on_when_the_database_is_back(start, put, send, record):
         assert running.stdout.readline() == "+ a\n"
         between.mode = "refuse"
         send(record("b"))
-        while "The database is out of reach" not in running.stderr.readline():
-            pass
+        assert any("The database is out of reach" in line for line in running.stderr)
         between.mode = "pass"
         assert running.stdout.readline() == "+ b\n"
         assert end(running, signal.SIGTERM)[2] == 0
