@@ -14,13 +14,14 @@ from files import audit, operations
 from files.fields import ObjectKeyField, is_new
 from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
 from files.operations import Operation
+from files.runs import Range, Run
 from files.storage import ARCHIVED, ObjectFile
 from files.work import Work
 
 if TYPE_CHECKING:
     from files.storage import ObjectStorage
 
-__all__ = ["File", "FileQuerySet", "Operation", "Work"]
+__all__ = ["File", "FileQuerySet", "Operation", "Range", "Run", "Work"]
 
 # The key up to its last slash, in the key's own order: what a folder is listed by.
 FOLDER = models.Func(

@@ -11,6 +11,7 @@ from functools import partial
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
+import psycopg
 from django.core.signals import request_finished
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -58,6 +59,22 @@ class JSONFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return SIGNATURE.sub(r"\1...", json.dumps(line, default=str))
+
+
+class FaultFilter(logging.Filter):
+    """Leaves a traceback to faults of ours: not to what is tried again, nor to a lost database."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and (record.levelno < logging.ERROR or _is_lost(record.exc_info[1])):
+            record.exc_info = None
+        return True
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Return whether the database is the cause of an error."""
+    while error and not isinstance(error, psycopg.OperationalError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class _AuditHandler(logging.Handler):

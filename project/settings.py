@@ -7,6 +7,7 @@ With some of them missing, or a secret that cannot be had, the start ends with o
 import logging
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,9 @@ MAX_OBJECT = env.size("APP_MAX_OBJECT", "48TiB")  # what goes to S3 in parts, wh
 EVENTS_QUEUE_URL = env.text("APP_EVENTS_QUEUE_URL")  # of SQS, to which S3 sends its events
 VERIFY_DAYS = env.number("APP_VERIFY_DAYS", 0)  # in which verify_files reads all bytes once
 
+JOBS = env.flag("APP_JOBS")  # of procrastinate, whose workers do what commands distribute
+SCHEDULES = env.flag("APP_SCHEDULES")  # by which workers purge and verify without being asked
+
 DELIVERY = env.choice("APP_DELIVERY", "stream", "redirect", "accel")
 
 # Django
@@ -173,6 +177,16 @@ INSTALLED_APPS = [
 # Production has no use for throw-away services, and its image leaves them out.
 if (DEBUG or not CONFIGURED) and (BASE_DIR / "project" / "sandbox").is_dir():
     INSTALLED_APPS.append("project.sandbox")
+
+if JOBS:
+    if not find_spec("procrastinate"):
+        raise ImproperlyConfigured("APP_JOBS needs the package procrastinate, the extra `jobs`.")
+    INSTALLED_APPS.insert(INSTALLED_APPS.index("files"), "procrastinate.contrib.django")
+    PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
+    PROCRASTINATE_IMPORT_PATHS = ["files.jobs"]
+    PROCRASTINATE_ON_APP_READY = "project.jobs.connect"
+    # A job that is told to stop goes on by another worker: within a second, so that none is killed.
+    PROCRASTINATE_WORKER_DEFAULTS = {"shutdown_graceful_timeout": 0}
 
 MIDDLEWARE = [
     "files.health.HealthMiddleware",
@@ -324,6 +338,7 @@ LOGGING: dict[str, Any] = {
             "()": "django.utils.log.CallbackFilter",
             "callback": _without_traceback,
         },
+        "faults": {"()": "project.logs.FaultFilter"},
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": _style},
@@ -331,6 +346,11 @@ LOGGING: dict[str, Any] = {
             "class": "logging.StreamHandler",
             "formatter": _style,
             "filters": ["without_traceback"],
+        },
+        "worker": {
+            "class": "logging.StreamHandler",
+            "formatter": _style,
+            "filters": ["faults"],
         },
         "audit": {"formatter": "json", **_audit},
         "runserver": {"class": "logging.StreamHandler", "formatter": "runserver"},
@@ -345,6 +365,8 @@ LOGGING: dict[str, Any] = {
         "project.requests": {"level": "WARNING"},
         "django": {"level": "INFO", "propagate": True},
         "axes": {"level": "WARNING"},
+        "procrastinate": {"handlers": ["worker"], "level": "WARNING", "propagate": False},
+        "procrastinate.worker": {"level": "INFO"},
         # Requests that Django refuses, such as for a host that is not allowed: any client can cause
         # them, as often as it likes.
         "django.security": {"handlers": ["stderr_line"], "propagate": False},

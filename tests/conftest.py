@@ -135,11 +135,12 @@ def _load_settings() -> None:
         settings._wrapped = empty
         connections.__dict__.pop("settings", None)
         connections.__init__()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "project.settings", "APP_JOBS": "true"}
     django.setup()
     setting_changed.send(None, setting="STORAGES", value=settings.STORAGES, enter=True)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
     del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker would load the settings too early
+    del os.environ["APP_JOBS"]  # commands start as they do without
 
 
 def _database_name() -> str:

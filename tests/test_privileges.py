@@ -1,5 +1,6 @@
 """README's "Least privilege": what it grants is enough for all that a site does."""
 
+import io
 import re
 
 import pytest
@@ -9,18 +10,22 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
 
+from files import jobs
 from files.catalogue import owner
-from files.models import File
+from files.models import File, Run
 from files.storage.probe import probe
 from files.storage.writing import PART_SIZE
 from project import aws, secretsmanager
 from tests.operations import create, execute, objects, rows
+from tests.processes import manage
 from tests.test_admin import LIST, act, do, keys, upload
 from tests.test_probe_bucket import acting_as
 from tests.test_readme import README
 
 SECTION = README.split("\n### Least privilege\n")[1].split("\n## ")[0]
 ROLES, GRANTS = re.findall(r"```sql\n(.*?)```", SECTION, re.DOTALL)
+JOBS = README.split("\n### More than one machine\n")[1].split("\n## ")[0]
+(GRANTS_FOR_JOBS,) = re.findall(r"```sql\n(.*?)```", JOBS, re.DOTALL)
 (POLICY,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +75,7 @@ def enter(own_services, bucket, transactional_db):
     enter("owner")
     call_command("migrate", verbosity=0)
     execute(named(GRANTS))
+    execute(named(GRANTS_FOR_JOBS))
     yield enter
     connection.close()
     connection.settings_dict.update(own)
@@ -104,10 +110,27 @@ def test_the_role_of_the_web_is_ready(enter, client):
     assert client.get("/readyz").json() == {"database": "ok", "bucket": "ok"}
 
 
+def test_the_role_of_the_web_works_off_jobs(enter, storage, put):
+    put("a.txt", b"text")
+    enter("web")
+    call_command("import_files", "--distribute", stderr=io.StringIO())
+    user, name = (connection.settings_dict[key] for key in ("USER", "NAME"))
+    secret = (
+        aws.session()
+        .create_client("secretsmanager")
+        .create_secret(Name=f"{user}/secret", SecretString='{"password": "..."}')
+    )
+    environ = {"APP_DB_USER": user, "APP_DB_NAME": name, "APP_DB_SECRET": secret["ARN"]}
+    worker = "procrastinate", "worker", "--one-shot"
+    assert manage(*worker, environ=environ | {"APP_JOBS": "true"}).returncode == 0
+    assert rows() == [("a.txt", "a.txt", True)]
+    jobs.stop(Run.objects.get())
+
+
 def test_the_grants_name_every_table():
     tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
     assert tables | {"django_migrations"} == set(
-        re.findall(r"\b(?:\w+_\w+|files)\b(?=,| TO|\n)", GRANTS)
+        re.findall(r"\b(?:\w+_\w+|files)\b(?=,| TO|\n)", GRANTS + GRANTS_FOR_JOBS)
     )
 
 

@@ -29,8 +29,12 @@ INSERT = f"""
 
 
 class Orphans(NamedTuple):
-    """What was found in a stretch: `unusable` are keys that no row can hold."""
+    """What was found in a stretch that ends with the key `upto`, or with the part.
 
+    `unusable` are keys that no row can hold.
+    """
+
+    upto: str | None
     objects: int
     keys: Sequence[str]
     unusable: Sequence[str]
@@ -51,7 +55,9 @@ def find_orphans(
             found = _without_row(walk.look_again(stretch, found), before)
         keys = _trash(walk, found.values()) if trash and found else found
         unusable = [entry.key for entry in stretch.unusable if _is_older(entry, before)]
-        yield Orphans(len(stretch.objects), [key for key in found if key in keys], unusable)
+        yield Orphans(
+            stretch.upto, len(stretch.objects), [key for key in found if key in keys], unusable
+        )
 
 
 def _without_row(stretch: Stretch, before: datetime | None) -> dict[str, Entry]:

@@ -16,6 +16,7 @@ from files.models import File
 from files.storage import be_in_background
 
 PARTS = 4  # for each worker, so that none is left with a large one
+TRASH = 500  # files in the trash, the fewest that are a part
 SAMPLE = 1000  # rows that tell how the keys are spread
 LOOKS = 8  # at a time at beginnings of keys, where there are no rows
 MOST_CHARACTERS = 100  # that follow a beginning
@@ -42,6 +43,25 @@ def cut(part: Part, workers: int) -> list[Part]:
     keys = _sample(part) or _beginnings(part, number)
     keys = sorted({key for key in keys if key > part.after and usable(key) == key})
     cuts = _spread(keys, number - 1)
+    edges = [part.after, *cuts, part.upto]
+    return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]
+
+
+def cut_trash(part: Part, number: int) -> list[Part]:
+    """Return the part as so many or fewer, each with as many files in the trash as the others."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH trash AS (SELECT object_key FROM files WHERE deleted_at IS NOT NULL),
+            number AS (SELECT greatest(1, least(%s, count(*) / %s))::int AS n FROM trash)
+            SELECT max(object_key) FROM (
+                SELECT object_key, ntile((SELECT n FROM number)) OVER (ORDER BY object_key) AS place
+                FROM trash
+            ) AS placed GROUP BY place ORDER BY 1
+            """,
+            [number, TRASH],
+        )
+        cuts = [key for (key,) in cursor][:-1]
     edges = [part.after, *cuts, part.upto]
     return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from files import operations
+from files.catalogue.walk import Part, within
 from files.models import File, FileQuerySet, Operation
 from files.storage import (
     ARCHIVED,
@@ -75,14 +76,18 @@ class Survey(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The live files with a prefix that have not been verified since `before`."""
+    """The live files of a part that have not been verified since `before`.
 
-    prefix: str
+    Of those that were never verified, `newest` is the last id.
+    """
+
+    part: Part
     before: datetime
+    newest: int | None = None
 
     def survey(self) -> Survey:
         """Count them: PostgreSQL reads all rows with the prefix."""
-        is_due = Q(verified_at=None) | Q(verified_at__lt=self.before)
+        is_due = self._never() | Q(verified_at__lt=self.before)
         is_archived = Q(storage_class__in=ARCHIVED)
         found = self._live().aggregate(
             files=Count("pk", filter=is_due & ~is_archived),
@@ -95,12 +100,20 @@ class Due(NamedTuple):
     def oldest_first(self) -> Iterator[File]:
         """Yield them, those that were never verified first, but for what is archived."""
         files = self._live().exclude(storage_class__in=ARCHIVED).only(*COLUMNS)
-        yield from _pages(files.filter(verified_at=None), lambda last: Q(pk__gt=last.pk))
+        yield from _pages(files.filter(self._never()), lambda last: Q(pk__gt=last.pk))
         yield from _pages(files.filter(verified_at__lt=self.before), _verified_after)
 
+    def up_to(self, last: File) -> "Due":
+        """Return those of them that come before this one in the order, and itself."""
+        if last.verified_at is None:
+            return self._replace(before=datetime.min.replace(tzinfo=UTC), newest=last.pk)
+        return self._replace(before=last.verified_at + timedelta(microseconds=1))
+
+    def _never(self) -> Q:
+        return Q(verified_at=None) & (Q(pk__lte=self.newest) if self.newest else Q())
+
     def _live(self) -> FileQuerySet:
-        files = File.objects.live()
-        return files.filter(object_key__startswith=self.prefix) if self.prefix else files
+        return within(self.part, File.objects.live())
 
 
 class Budget:
@@ -151,7 +164,7 @@ def verify(
         for outcome in _side_by_side(threads, read, batches, workers):
             budget.correct(outcome.file, outcome.size)
             if outcome.result is Result.FAILED:
-                next(outcome.file.storage.pages(due.prefix, limit=1))
+                next(outcome.file.storage.pages(due.part.prefix, limit=1))
             yield _record(outcome)
     finally:
         is_over.set()

@@ -8,13 +8,16 @@ import errno
 import re
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import connection
 
 from files.keys import prefix_end
 from files.models import File
 from files.storage import Entry, Page, S3Error, be_in_background
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 ROWS = 2000  # in a stretch
 FEW = 8  # keys that are looked at by HEAD; for more a page of the listing takes less
@@ -23,6 +26,9 @@ COLUMNS = (
     "id, object_key, size, etag, deleted_at IS NOT NULL, missing_at IS NOT NULL,"
     " changed_at IS NOT NULL"
 )
+
+
+Q = TypeVar("Q", bound="QuerySet[Any]")
 
 
 class Row(NamedTuple):
@@ -65,6 +71,15 @@ class Part(NamedTuple):
         bounds = [f"behind {self.after!r}"] if self.after else []
         bounds += [f"up to {self.upto!r}"] if self.upto is not None else []
         return f"keys that begin with {self.prefix!r} {' '.join(bounds)}".rstrip()
+
+
+def within(part: Part, found: Q) -> Q:
+    """Return those rows with a column `object_key` whose key is of the part."""
+    if part.prefix:
+        found = found.filter(object_key__startswith=part.prefix)
+    if part.after:
+        found = found.filter(object_key__gt=part.after)
+    return found if part.upto is None else found.filter(object_key__lte=part.upto)
 
 
 class Walk:

@@ -1,13 +1,12 @@
-"""What commands share that work through a whole catalogue: progress, and how they end."""
+"""What commands share that work through a whole catalogue: how they begin, and how they end."""
 
 import re
 import signal
 import sys
-import threading
-import time
 from abc import ABC, abstractmethod
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from fractions import Fraction
@@ -15,17 +14,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from files.management import output
-
-# Exit statuses, besides 0 and those of a signal.
-FOUND = 1
-UNFINISHED = 2
-
-INTERVAL = 10  # seconds between two lines of progress where there is no terminal
+from files.management.progress import Progress, ShownProgress
+from files.runs import UNFINISHED
 
 PREFIXES = "KMGTP"  # of KB, which is 1,000 bytes, and of KiB, which is 1,024
 
@@ -71,71 +65,6 @@ def amount(text: str) -> int | Fraction:
     return found
 
 
-class Progress:
-    """How far a command is: a bar on a terminal, a line on stderr now and then elsewhere.
-
-    Threads may share it.
-    """
-
-    def __init__(self, command: BaseCommand, unit: str, total: int | None, is_shown: bool) -> None:
-        from tqdm import tqdm
-
-        self.done = self.bytes = 0
-        self.place = ""  # where in a known whole
-        self._lock = threading.RLock()
-        self._command, self._unit, self._is_shown = command, unit, is_shown
-        self._began = self._told = time.monotonic()
-        out: Any = command.stderr._out
-        self._bar = tqdm(
-            file=out,
-            total=total,
-            unit=f" {unit}s",
-            unit_scale=True,
-            leave=False,
-            disable=not (is_shown and command.stderr.isatty()),
-        )
-
-    def advance(self, number: int = 1, size: int = 0) -> None:
-        """Note that so many more are done, of so many bytes in all."""
-        with self._lock:
-            self.done += number
-            self.bytes += size
-            if not self._bar.disable:
-                self._bar.set_postfix_str(self._more(), refresh=False)
-            self._bar.update(number)
-            now = time.monotonic()
-            if self._bar.disable and self._is_shown and now - self._told >= INTERVAL:
-                self._told = now
-                self._command.stderr.write(f"{self}, {self.done / self.seconds:,.0f}/s", str)
-
-    @property
-    def seconds(self) -> float:
-        """For how long it has been going on."""
-        return time.monotonic() - self._began
-
-    def print(self, text: str, *, to_stderr: bool = False) -> None:
-        """Print a line, not in the middle of the bar."""
-        with self._lock:
-            self.clear()
-            (self._command.stderr if to_stderr else self._command.stdout).write(text)
-
-    def clear(self) -> None:
-        """Make place for a line, until the bar is shown again."""
-        self._bar.clear()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self._bar.close()
-
-    def __str__(self) -> str:
-        parts = [count(self.done, self._unit, f"{self._unit}s"), self._more()]
-        return ", ".join(part for part in parts if part)
-
-    def _more(self) -> str:
-        parts = [filesizeformat(self.bytes) if self.bytes else "", self.place]
-        return ", ".join(part for part in parts if part)
-
-
 class RunningCommand(BaseCommand, ABC):
     """Works through what has a prefix. It may be interrupted at any point and run again.
 
@@ -147,6 +76,9 @@ class RunningCommand(BaseCommand, ABC):
     requires_system_checks = []
     unit = "object"
     tells_end = True
+    progress: Progress
+    counts: Counter[str]  # of what the summary tells
+    options: Mapping[str, Any]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -154,6 +86,7 @@ class RunningCommand(BaseCommand, ABC):
         )
 
     def handle(self, **options: Any) -> None:
+        self.counts, self.options = Counter(), options
         with self._progress(options["verbosity"]) as self.progress:
             try:
                 status = self.run(**options)
@@ -183,7 +116,7 @@ class RunningCommand(BaseCommand, ABC):
 
     @contextmanager
     def _progress(self, verbosity: int) -> Iterator[Progress]:
-        progress = Progress(self, self.unit, self.total(), verbosity > 0)
+        progress = ShownProgress(self, self.unit, self.total(), verbosity > 0)
         try:
             yield progress
         finally:
@@ -208,11 +141,6 @@ class RunningCommand(BaseCommand, ABC):
     def how_to_go_on(self) -> str:
         """Return what to do after an interruption, as a sentence."""
         return "Run it again to go on."
-
-
-def count(number: int, one: str, many: str) -> str:
-    """Return "1 row", "2,000 rows" and the like."""
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def sentence(error: OSError) -> str:

@@ -13,20 +13,18 @@ from files.catalogue.inventory import InventoryError, Report
 from files.catalogue.parts import cut, each
 from files.catalogue.walk import Part
 from files.keys import shown
-from files.management.running import (
-    FOUND,
-    UNFINISHED,
-    RunningCommand,
-    count,
-    positive,
-    sentence,
-)
+from files.management.distributing import DistributableCommand
+from files.management.progress import count
+from files.management.running import positive, sentence
+from files.runs import FOUND, UNFINISHED
 
 WORKERS = 4
 
 
-class WalkingCommand(RunningCommand):
+class WalkingCommand(DistributableCommand):
     """Walks through what has a prefix, by listings of parts at the same time, or by a report."""
+
+    report: Report | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -51,26 +49,30 @@ class WalkingCommand(RunningCommand):
         )
 
     def run(self, **options: Any) -> int:
-        self._prefix, self._reached, self.failed = options["prefix"], options["after"], 0
-        self.report: Report | None = None
-        self._files = 0
         if options["inventory"]:
             self.report = _report(**options)
         for part, found in self._found(self.report, **options):
             if isinstance(found, OSError):
-                self.failed += 1
-                self.progress.print(f"! {part}: {sentence(found)}")
+                self._fail(part, found)
                 continue
             if self.report:
-                self._files += found.files
+                self.counts["files"] += found.files
                 total = count(len(self.report.files), "file", "files")
-                self.progress.place = f"{self._files:,} of {total}"
+                self.progress.place = f"{self.counts['files']:,} of {total}"
             self.take(found)
-            if not self.failed and not self.report:
-                self._reached = found.upto or part.upto or self._reached
-        if self.failed:
+            upto = not self.report and (found.upto or part.upto)
+            if upto and not self.counts["failed"]:
+                self.progress.settle(upto)
+        if self.counts["failed"]:
             return UNFINISHED
         return FOUND if self.has_found() else 0
+
+    def _fail(self, part: Any, error: OSError) -> None:
+        """Go on with the other parts. Raises the error where there are none."""
+        if self.range:
+            raise error
+        self.counts["failed"] += 1
+        self.progress.print(f"! {part}: {sentence(error)}")
 
     def _found(self, report: Report | None, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yield what is found, with the part or the file of the report that it is of."""
@@ -78,8 +80,13 @@ class WalkingCommand(RunningCommand):
         if report:
             files, work = self.work_on(report, **options)
             return each(files, workers, work)
-        parts = cut(Part(options["prefix"], options["after"]), workers)
-        return each(parts, workers, self.work(**options))
+        return each(cut(self.part(), workers), workers, self.work(**options))
+
+    def distribute(self, **options: Any) -> dict[str, Any]:
+        if options["inventory"]:
+            text = "An inventory is read by one machine: leave out --distribute."
+            raise CommandError(text, returncode=UNFINISHED)
+        return {"workers": 1}
 
     @abstractmethod
     def work(self, **options: Any) -> Callable[[Part], Iterator[Any]]:
@@ -104,19 +111,15 @@ class WalkingCommand(RunningCommand):
         self.progress.print(f"{sign} {shown(key)}")
 
     def how_to_go_on(self) -> str:
-        command = ["manage.py", self.name, *([self._prefix] if self._prefix else [])]
-        if self._reached:
-            command += [f"--after={self._reached}"]
+        prefix = self.options["prefix"]
+        command = ["manage.py", self.name, *([prefix] if prefix else [])]
+        if reached := self.progress.reached or self.options["after"]:
+            command += [f"--after={reached}"]
         return f"Go on by `{shlex.join(command)}`, with the same options."
 
     def as_of(self) -> str:
         """Return the end of a summary that says how old it is, where it is of a report."""
         return f", as of {self.report}" if self.report else ""
-
-    @property
-    def name(self) -> str:
-        """The command's name."""
-        return type(self).__module__.rpartition(".")[2]
 
 
 def _report(inventory: str, after: str, **options: Any) -> Report:

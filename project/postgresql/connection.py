@@ -134,30 +134,36 @@ class Connection(psycopg.Connection[Any]):
         if not self.patience:
             return super().wait(gen, *args, **options)
         with _waiting():
-            return super().wait(self._impatient(gen), *args, **options)
-
-    def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Go on as `gen` does; psycopg sends 0 ten times a second while there is nothing."""
-        assert self.patience  # noqa: S101 - for the type checker
-        end = monotonic() + self.patience
-        try:
-            state = next(gen)
-            while True:
-                ready = yield state
-                if ready:
-                    end = monotonic() + self.patience
-                elif monotonic() > end:
-                    self.pgconn.finish()
-                    raise SilenceError(f"the database has not answered for {self.patience:g} s")
-                state = gen.send(ready)
-        except StopIteration as result:
-            return result.value
+            return super().wait(impatient(self, gen, self.patience), *args, **options)
 
     def has_news(self) -> bool:
         """Return whether the server has sent anything unasked, such as the end of the session."""
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
+
+
+def impatient(
+    connection: psycopg.BaseConnection[Any], gen: Generator[Any, Any, T], seconds: float
+) -> Generator[Any, Any, T]:
+    """Go on as `gen` does; psycopg sends 0 ten times a second while there is nothing.
+
+    Raises SilenceError, and closes the connection, after so many seconds with nothing.
+    """
+    end = monotonic() + seconds
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if ready:
+                end = monotonic() + seconds
+            elif monotonic() > end:
+                connection.pgconn.finish()
+                raise SilenceError(f"the database has not answered for {seconds:g} s")
+            state = gen.send(ready)
+    except StopIteration as result:
+        found: T = result.value
+        return found
 
 
 def _connect_once_free(connect: Callable[[], T], seconds: float) -> T:

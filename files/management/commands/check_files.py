@@ -2,7 +2,6 @@
 
 import json
 from argparse import ArgumentTypeError
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -21,8 +20,9 @@ from files.catalogue.check import (
 )
 from files.catalogue.inventory import Report
 from files.catalogue.walk import Part
-from files.management.running import UNFINISHED, count
+from files.management.progress import count
 from files.management.walking import WalkingCommand
+from files.runs import UNFINISHED
 
 SIGNS = NO_OBJECT + NO_ROW + DIFFERS + SAME
 
@@ -66,11 +66,9 @@ class Command(WalkingCommand):
             help="write to the rows what is missing or changed, and what is back, for the admin",
         )
 
-    def run(self, **options: Any) -> int:
-        self._counts: Counter[str] = Counter()
-        self._rows = self._archived = self._young = 0
-        self._only, self._is_json = options["only"], options["json"]
-        return super().run(**options)
+    def distribute(self, **options: Any) -> dict[str, Any]:
+        chosen = {name: options[name] for name in ("only", "json", "mark")}
+        return super().distribute(**options) | chosen
 
     def work(self, **options: Any) -> Callable[[Part], Iterator[Checked]]:
         return partial(check, with_same=SAME in options["only"], mark=options["mark"])
@@ -85,38 +83,39 @@ class Command(WalkingCommand):
         return [report], partial(check_report, with_same=SAME in options["only"], **chosen)
 
     def take(self, found: Checked) -> None:
-        self._rows += found.rows
-        self._young += found.young
-        self._archived += found.archived
+        self.counts["rows"] += found.rows
+        self.counts["young"] += found.young
+        self.counts["archived"] += found.archived
         for finding in found.findings:
-            if finding.sign in self._only:
-                self._counts[finding.sign] += 1
+            if finding.sign in self.options["only"]:
+                self.counts[finding.sign] += 1
                 self._tell(finding)
         self.progress.advance(found.objects)
 
     def _tell(self, finding: Finding) -> None:
-        if self._is_json:
+        if self.options["json"]:
             self.progress.print(json.dumps(_facts(finding)))
         else:
             self.print(finding.sign, finding.key)
 
     def has_found(self) -> bool:
-        return any(self._counts[sign] for sign in SIGNS if sign != SAME)
+        return any(self.counts[sign] for sign in SIGNS if sign != SAME)
 
     def summary(self) -> str:
+        counts = self.counts
         names = {
             NO_OBJECT: ("row without an object", "rows without an object"),
             NO_ROW: ("object without a row", "objects without a row"),
             DIFFERS: ("that differs", "that differ"),
         }
-        parts = [count(self._counts[sign], *name) for sign, name in names.items()]
-        if self._archived:
-            parts.append(f"{self._archived:,} archived")
-        if self._young:
-            parts.append(f"{self._young:,} younger and not judged")
-        if self.failed:
-            parts.append(count(self.failed, "part not listed", "parts not listed"))
-        rows = count(self._rows, "row", "rows")
+        parts = [count(counts[sign], *name) for sign, name in names.items()]
+        if counts["archived"]:
+            parts.append(f"{counts['archived']:,} archived")
+        if counts["young"]:
+            parts.append(f"{counts['young']:,} younger and not judged")
+        if counts["failed"]:
+            parts.append(count(counts["failed"], "part not listed", "parts not listed"))
+        rows = count(counts["rows"], "row", "rows")
         return f"{self.progress}, {rows}: {', '.join(parts)}{self.as_of()}"
 
 

@@ -11,7 +11,7 @@ from files.catalogue.importing import Imported, import_file, import_objects
 from files.catalogue.inventory import Report, ReportFile
 from files.catalogue.walk import Part
 from files.keys import RESERVED
-from files.management.running import count
+from files.management.progress import count
 from files.management.walking import WalkingCommand
 
 VERIFY = "check_files --mark finds what was deleted since"
@@ -39,15 +39,19 @@ class Command(WalkingCommand):
         )
 
     def run(self, **options: Any) -> int:
-        self._added = self._updated = self._unusable = self._reserved = self._unseen = 0
-        self._is_dry, self._verbosity = options["dry_run"], options["verbosity"]
+        before = self.counts.copy()
         try:
             return super().run(**options)
         finally:
             self.progress.close()
-            if self._added or self._updated:
-                facts = {"prefix": options["prefix"], "added": self._added}
-                audit.record("import", **facts, updated=self._updated)
+            written = self.counts - before
+            added, updated = written["added"], written["updated"]
+            if added or updated:
+                audit.record("import", prefix=options["prefix"], added=added, updated=updated)
+
+    def distribute(self, **options: Any) -> dict[str, Any]:
+        chosen = {name: options[name] for name in ("update", "dry_run")}
+        return super().distribute(**options) | chosen
 
     def work(self, **options: Any) -> Callable[[Part], Iterator[Imported]]:
         return partial(import_objects, update=options["update"], dry_run=options["dry_run"])
@@ -59,12 +63,12 @@ class Command(WalkingCommand):
         return report.files, partial(import_file, report=report, **chosen)
 
     def take(self, found: Imported) -> None:
-        self._added += len(found.added)
-        self._updated += len(found.updated)
-        self._unusable += len(found.unusable)
-        self._reserved += found.reserved
-        self._unseen += found.unseen
-        if self._is_dry or self._verbosity > 1:
+        self.counts["added"] += len(found.added)
+        self.counts["updated"] += len(found.updated)
+        self.counts["unusable"] += len(found.unusable)
+        self.counts["reserved"] += found.reserved
+        self.counts["unseen"] += found.unseen
+        if self.options["dry_run"] or self.options["verbosity"] > 1:
             for key in found.added:
                 self.print("+", key)
             for key in found.updated:
@@ -74,18 +78,19 @@ class Command(WalkingCommand):
         self.progress.advance(found.objects, found.bytes)
 
     def has_found(self) -> bool:
-        return self._unusable > 0
+        return self.counts["unusable"] > 0
 
     def summary(self) -> str:
-        would = " would be" if self._is_dry else ""
-        parts = [f"{self.progress}: {count(self._added, 'row', 'rows')}{would} added"]
-        if self._updated:
-            parts.append(f"{self._updated:,}{would} updated")
-        if self._unusable:
+        counts = self.counts
+        would = " would be" if self.options["dry_run"] else ""
+        parts = [f"{self.progress}: {count(counts['added'], 'row', 'rows')}{would} added"]
+        if counts["updated"]:
+            parts.append(f"{counts['updated']:,}{would} updated")
+        if counts["unusable"]:
             what = "key that no row can hold", "keys that no row can hold"
-            parts.append(count(self._unusable, *what))
-        if self._reserved:
-            parts.append(f"{self._reserved:,} below {RESERVED}, which check_files judges")
-        if self._unseen:
-            parts.append(f"{self._unseen:,} of them not looked at ({VERIFY})")
+            parts.append(count(counts["unusable"], *what))
+        if counts["reserved"]:
+            parts.append(f"{counts['reserved']:,} below {RESERVED}, which check_files judges")
+        if counts["unseen"]:
+            parts.append(f"{counts['unseen']:,} of them not looked at ({VERIFY})")
         return ", ".join(parts) + self.as_of()

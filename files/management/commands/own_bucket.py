@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from files.catalogue import owner
-from files.management.running import FOUND, sentence
+from files.management.running import sentence
+from files.runs import FOUND
 
 
 class Command(BaseCommand):

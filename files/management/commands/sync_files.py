@@ -17,15 +17,10 @@ from files.catalogue.events import EventError, Message, Queue, QueueError, Queue
 from files.catalogue.owner import NotOwnerError, claim
 from files.catalogue.sync import ADDED, MISSING, SAME, UPDATED, is_usable, ours, sync
 from files.keys import shown
-from files.management.running import (
-    FOUND,
-    UNFINISHED,
-    RunningCommand,
-    count,
-    positive,
-    sentence,
-)
+from files.management.progress import count
+from files.management.running import RunningCommand, positive, sentence
 from files.management.stopping import StoppedError, Stopping
+from files.runs import FOUND, UNFINISHED
 from files.storage import S3UnavailableError, be_in_background
 
 MOST_WAIT = 60  # seconds between two attempts while something is out of reach
@@ -74,9 +69,6 @@ class Command(RunningCommand):
     def run(self, **options: Any) -> int:
         if not settings.EVENTS_QUEUE_URL:
             raise CommandError(NO_QUEUE, returncode=UNFINISHED)
-        self._counts: Counter[str] = Counter()
-        self._kept = 0
-        self._verbosity = options["verbosity"]
         self._threads: Executor
         workers = ThreadPoolExecutor(options["workers"], "head", initializer=be_in_background)
         with Stopping() as self._stopping, workers as self._threads:
@@ -88,7 +80,7 @@ class Command(RunningCommand):
                 if self._stopping.number == signal.SIGINT:
                     raise KeyboardInterrupt from None
                 return 0
-        return FOUND if self._kept else 0
+        return FOUND if self.counts["kept"] else 0
 
     def _follow(self, queue: Queue, once: bool) -> None:
         """Work off batch after batch; with `once` until there is none."""
@@ -130,7 +122,7 @@ class Command(RunningCommand):
         settled = {key for key, outcome in outcomes.items() if outcome in DONE}
         done = [found for found, keys in named.items() if keys <= settled]
         queue.delete(done)
-        self._kept += len(messages) - len(done)
+        self.counts["kept"] += len(messages) - len(done)
         self.progress.advance(len(messages))
         for outcome in outcomes.values():
             if isinstance(outcome, S3UnavailableError):
@@ -150,7 +142,7 @@ class Command(RunningCommand):
 
     def _tell(self, outcomes: dict[str, str | OSError]) -> None:
         counts = Counter(outcome for outcome in outcomes.values() if isinstance(outcome, str))
-        self._counts += counts
+        self.counts += counts
         added, updated, missing = (counts[sign] for sign in CHANGES)
         if added or updated or missing:
             audit.record("sync", added=added, updated=updated, missing=missing)
@@ -158,7 +150,7 @@ class Command(RunningCommand):
             if isinstance(outcome, OSError):
                 why = outcome.strerror or outcome
                 self._warn("An event of %s stays in the queue: %s", shown(key), why)
-            elif self._verbosity > 1:
+            elif self.options["verbosity"] > 1:
                 self.progress.print(f"{outcome} {shown(key)}")
         self.stdout.flush()
 
@@ -167,11 +159,11 @@ class Command(RunningCommand):
         logger.warning(text, *arguments)
 
     def summary(self) -> str:
-        added, updated, missing = (self._counts[sign] for sign in CHANGES)
+        added, updated, missing = (self.counts[sign] for sign in CHANGES)
         parts = [f"{self.progress}: {count(added, 'row', 'rows')} added", f"{updated:,} updated"]
         parts.append(f"{missing:,} marked as missing")
-        if self._kept:
-            parts.append(f"{count(self._kept, 'message', 'messages')} left in the queue")
+        if kept := self.counts["kept"]:
+            parts.append(f"{count(kept, 'message', 'messages')} left in the queue")
         return ", ".join(parts)
 
 

@@ -1,32 +1,29 @@
 """`manage.py verify_files`: read the bytes of files, and compare them with their checksums."""
 
-from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, inf
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
-from files.catalogue.verify import BATCH, Budget, Due, Outcome, Result, verify
+from files.catalogue.verify import BATCH, Budget, Due, Outcome, Result, Survey, verify
 from files.keys import shown
-from files.management.running import (
-    FOUND,
-    UNFINISHED,
-    RunningCommand,
-    age,
-    amount,
-    count,
-    positive,
-)
+from files.management.distributing import DistributableCommand
+from files.management.progress import count
+from files.management.running import age, amount, positive
+from files.models import File
+from files.runs import FOUND, UNFINISHED
 
 SIGNS = {Result.DAMAGED: "!", Result.CHANGED: "*", Result.MISSING: "-", Result.FAILED: "!"}
 
 
-class Command(RunningCommand):
+class Command(DistributableCommand):
     """Marks each file as not verified while it is read, and so goes on where it was stopped."""
 
     help = (
@@ -38,6 +35,7 @@ class Command(RunningCommand):
         " is 0 where all are intact, 1 where some are not, and 2 where some could not be read."
     )
     unit = "file"
+    stealth_options = (*DistributableCommand.stealth_options, "before", "newest")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -64,32 +62,58 @@ class Command(RunningCommand):
     def handle(self, **options: Any) -> None:
         if settings.VERIFY_DAYS and options["budget"] is None and options["max_age"] is None:
             options |= _nightly(settings.VERIFY_DAYS)
-        before = timezone.now() - (options["max_age"] or timedelta())
-        self._due = Due(options["prefix"], before)
-        self._survey = self._due.survey()
-        self._counts = Counter({Result.ARCHIVED: self._survey.archived})
-        self._budget = _bytes(options["budget"], self._survey.all_bytes)
-        self._is_dry = options["dry_run"]
         super().handle(**options)
+
+    @cached_property
+    def _due(self) -> Due:
+        if before := self.options.get("before"):
+            return Due(self.part(), datetime.fromisoformat(before), self.options["newest"])
+        return Due(self.part(), timezone.now() - (self.options["max_age"] or timedelta()))
+
+    @cached_property
+    def _survey(self) -> Survey:
+        return self._due.survey()
+
+    @cached_property
+    def _budget(self) -> float:
+        """How many bytes may be read."""
+        budget = None if self.range else self.options["budget"]
+        if isinstance(budget, Fraction):
+            budget = max(1, ceil(budget * self._survey.all_bytes))
+        return inf if budget is None else budget
 
     def total(self) -> int | None:
         return self._survey.files if self._budget == inf else None
 
+    def distribute(self, **options: Any) -> dict[str, Any]:
+        """Let the time up to which files are due say what the budget does."""
+        if options["dry_run"]:
+            raise CommandError("--dry-run reads nothing: leave out --distribute.")
+        due = self._due
+        if self._budget != inf:
+            for batch in self._affordable():
+                due = self._due.up_to(batch[-1])
+        facts = {"before": due.before.isoformat(), "newest": due.newest}
+        return facts | {"workers": options["workers"]}
+
     def run(self, **options: Any) -> int:
-        if self._is_dry:
+        if Result.ARCHIVED not in self.counts:
+            self.counts[Result.ARCHIVED] = self._survey.archived
+        if options["dry_run"]:
             self._count()
             return 0
         if options["verbosity"]:
             self._announce()
         budget, workers = Budget(self._budget), options["workers"]
         for outcome in verify(self._due, budget, workers, self._note_bytes):
-            self._counts[outcome.result] += 1
+            self.counts[outcome.result] += 1
             self.progress.advance()
             if outcome.result in SIGNS:
                 self.progress.print(_line(outcome))
-        if self._counts[Result.FAILED]:
+            self.progress.settle()
+        if self.counts[Result.FAILED]:
             return UNFINISHED
-        return FOUND if any(self._counts[result] for result in SIGNS) else 0
+        return FOUND if any(self.counts[result] for result in SIGNS) else 0
 
     def _note_bytes(self, size: int) -> None:
         self.progress.advance(0, size)
@@ -99,9 +123,14 @@ class Command(RunningCommand):
         if self._budget == inf:
             self.progress.advance(self._survey.files, self._survey.due_bytes)
             return
+        for batch in self._affordable():
+            self.progress.advance(len(batch), sum(file.size or 0 for file in batch))
+
+    def _affordable(self) -> Iterator[list[File]]:
+        """Yield what would be read of the budget, in batches."""
         files, budget = self._due.oldest_first(), Budget(self._budget)
         while batch := budget.take(files, BATCH):
-            self.progress.advance(len(batch), sum(file.size or 0 for file in batch))
+            yield batch
 
     def _announce(self) -> None:
         number, size = self._survey.files, self._survey.due_bytes
@@ -111,10 +140,10 @@ class Command(RunningCommand):
         self.progress.print(f"{text}.", to_stderr=True)
 
     def summary(self) -> str:
-        if self._is_dry:
+        if self.options["dry_run"]:
             files = count(self.progress.done, "file", "files")
             return f"Would read {files}, {count(self.progress.bytes, 'byte', 'bytes')}"
-        counts = [f"{self._counts[each]:,} {each}" for each in Result if self._counts[each]]
+        counts = [f"{self.counts[each]:,} {each}" for each in Result if self.counts[each]]
         return f"{self.progress}: {', '.join(counts) or 'nothing was to be read'}"
 
     def how_to_go_on(self) -> str:
@@ -127,12 +156,6 @@ def _nightly(days: int) -> dict[str, Any]:
     What is younger by a day now would be too old in the next night.
     """
     return {"max_age": timedelta(days=days - 1), "budget": Fraction(1, days)}
-
-
-def _bytes(budget: int | Fraction | None, whole: int) -> float:
-    if budget is None:
-        return inf
-    return max(1, ceil(budget * whole)) if isinstance(budget, Fraction) else budget
 
 
 def _line(outcome: Outcome) -> str:
