@@ -445,7 +445,7 @@ def test_the_database_out_of_reach_keeps_the_messages(
     put("a", b"text")
     send(record("a"))
     with (
-        breaking("INSERT INTO files", OperationalError("server closed the connection")),
+        breaking("files_operation", OperationalError("server closed the connection")),
         pytest.raises(CommandError, match="The database is out of reach: server closed") as raised,
     ):
         run()

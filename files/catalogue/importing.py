@@ -1,11 +1,12 @@
 """Rows for objects that have none."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
+from files import operations
 from files.catalogue.inventory import Report, ReportFile, ReportWalk
 from files.catalogue.walk import Part, Row, Stretch, Walk
 from files.keys import RESERVED
@@ -14,11 +15,12 @@ from files.storage import Entry
 
 LOOKS = 100  # objects of a report that are looked at, of each BATCH
 
+COLUMNS = "object_key, size, etag, modified_at, storage_class, content_type"
 # What is listed, for the moment: COPY takes a quarter of the CPU of an INSERT's parameters.
 LISTED = """
     CREATE TEMPORARY TABLE IF NOT EXISTS files_listed (
-        key text COLLATE "C", bytes bigint, tag text, modified timestamptz, class text, kind text,
-        guess text, file_id bigint, old_tag text
+        key text COLLATE "C", bytes bigint, tag text, modified timestamptz, class text, guess text,
+        kind text, file_id bigint, old_tag text
     ) ON COMMIT DELETE ROWS;
     DELETE FROM files_listed
 """
@@ -28,15 +30,15 @@ NOT_NAMED = """
     AND NOT EXISTS (SELECT FROM files_operation WHERE copy_key = key)
 """
 INSERT = f"""
-    INSERT INTO files (object_key, size, etag, modified_at, storage_class, content_type)
-    SELECT key, bytes, tag, date_trunc('second', modified), class, coalesce(kind, guess)
+    INSERT INTO files ({COLUMNS})
+    SELECT key, bytes, tag, modified, class, coalesce(kind, guess)
     FROM files_listed WHERE file_id IS NULL AND {NOT_NAMED}
     ON CONFLICT (object_key) DO NOTHING
     RETURNING object_key
 """  # noqa: S608
 UPDATE = f"""
     UPDATE files
-    SET size = bytes, etag = tag, modified_at = date_trunc('second', modified),
+    SET size = bytes, etag = tag, modified_at = modified,
         storage_class = class, content_type = coalesce(kind, nullif(content_type, ''), guess),
         missing_at = NULL, changed_at = NULL,
         damaged_at = CASE WHEN tag = old_tag THEN damaged_at END,
@@ -169,6 +171,42 @@ def write(
     return [], []
 
 
+def _copied(found: Mapping[str, Entry]) -> bool:
+    """Make rows of all of them at once, unless somebody has one by now, or is working on it."""
+    try:
+        with transaction.atomic():
+            facts = (
+                (*each, guess if kind is None else kind) for *each, guess, kind in _facts(found)
+            )
+            _copy(f"files ({COLUMNS})", facts)
+            is_free = not operations.named(found.keys())
+            transaction.set_rollback(not is_free)
+    except IntegrityError:
+        return False
+    return is_free
+
+
+def _copy(table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,
+        cursor.copy(f"COPY {table} FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+def _facts(found: Mapping[str, Entry]) -> Iterator[tuple[Any, ...]]:
+    """Yield what rows have of each object, the type as it is guessed and as it is told.
+
+    Times are in whole seconds; a report may have none.
+    """
+    guess_type = File().storage.guess_type
+    for key, size, etag, modified, storage_class, kind in found.values():
+        time = f"{modified[:19]}Z" if modified.endswith("Z") else modified or None
+        yield key, size, etag, time, storage_class, guess_type(key), kind
+
+
 def _is_same(now: Entry | None, entry: Entry) -> bool:
     return now is not None and (now.size, now.etag) == (entry.size, entry.etag)
 
@@ -176,17 +214,12 @@ def _is_same(now: Entry | None, entry: Entry) -> bool:
 def _execute(
     found: Mapping[str, Entry], known: Mapping[str, tuple[int, str]]
 ) -> tuple[list[str], list[str]]:
-    guess_type = File().storage.guess_type
+    if known.keys().isdisjoint(found) and _copied(found):
+        return list(found), []
     with connection.cursor() as cursor:
         cursor.execute(LISTED)
-        with (
-            connection.wrap_database_errors,
-            cursor.copy("COPY files_listed FROM STDIN") as copy,
-        ):
-            for key, entry in found.items():
-                _key, size, etag, modified, storage_class, kind = entry
-                seen = size, etag, modified or None, storage_class, kind  # a report may lack a time
-                copy.write_row((key, *seen, guess_type(key), *known.get(key, (None, None))))
+        facts = ((*each, *known.get(each[0], (None, None))) for each in _facts(found))
+        _copy("files_listed", facts)
         cursor.execute(INSERT)
         added = [key for (key,) in cursor]
         if known.keys().isdisjoint(found):
