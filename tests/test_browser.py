@@ -869,7 +869,8 @@ def test_several_are_downloaded_as_a_zip(page, make_file):
 
 # By the policy of the pages: what it forbids is an error in the console
 
-DJANGOS = ["/login/", "/admin/", "/admin/password_change/", "/admin/auth/user/add/"]
+JOBS = ["/admin/files/run/", "/admin/procrastinate/procrastinatejob/"]
+DJANGOS = ["/login/", "/admin/", "/admin/password_change/", "/admin/auth/user/add/", *JOBS]
 
 
 def test_pages_of_the_admin_keep_the_policy(page, make_file):
@@ -878,9 +879,9 @@ def test_pages_of_the_admin_keep_the_policy(page, make_file):
     for address in [*DJANGOS, *own, "/admin/auth/group/add/"]:
         page.goto(address)
     page.goto(f"/admin/auth/user/{user.pk}/change/")
-    page.locator("#id_user_permissions_input").press_sequentially("can view file")
+    page.locator("#id_user_permissions_input").press_sequentially("can delete file")
     shown = page.locator("#id_user_permissions_from option:visible")
-    expect(shown).to_have_text(["Files | file | Can view file"])
+    expect(shown).to_have_text(["Files | file | Can delete file"])
     page.locator(".datetimeshortcuts").get_by_text("Today").first.click()  # a link, or a button
     expect(page.locator("#id_last_login_0")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
 
