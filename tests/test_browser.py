@@ -879,9 +879,9 @@ def test_pages_of_the_admin_keep_the_policy(page, make_file):
     for address in [*DJANGOS, *own, "/admin/auth/group/add/"]:
         page.goto(address)
     page.goto(f"/admin/auth/user/{user.pk}/change/")
-    page.locator("#id_user_permissions_input").press_sequentially("can delete file")
+    page.locator("#id_user_permissions_input").press_sequentially("permanently")
     shown = page.locator("#id_user_permissions_from option:visible")
-    expect(shown).to_have_text(["Files | file | Can delete file"])
+    expect(shown).to_have_text(["Files | file | Can delete file permanently"])
     page.locator(".datetimeshortcuts").get_by_text("Today").first.click()  # a link, or a button
     expect(page.locator("#id_last_login_0")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
 
