@@ -86,6 +86,7 @@ def test_redirected_contents_may_come_from_the_bucket(settings):
 
 def test_a_content_keeps_its_own_policy(make_file, viewer):
     response = viewer.get(f"/files/{make_file('a.txt').pk}/")
+    response.close()
     assert response.headers["Content-Security-Policy"] == POLICY
 
 
