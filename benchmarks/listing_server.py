@@ -2,6 +2,7 @@
 
 import sys
 from bisect import bisect_right
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         end = _after(query.get("prefix", "") + chr(sys.maxunicode))
         first = max(first, _after(query.get("prefix", "")))
         last = min(end, first + int(query.get("max-keys", 1000)))
-        listed = "".join(OBJECT.format(n, n, n % SIZE) for n in range(first, last))
+        listed = _listed(first, last)
         more = f"<NextContinuationToken>{last}</NextContinuationToken>"
         is_more = last < end
         body = (
@@ -50,6 +51,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+
+@lru_cache(64)  # a page is asked for once more, before its rows are committed
+def _listed(first: int, last: int) -> str:
+    return "".join([OBJECT.format(n, n, n % SIZE) for n in range(first, last)])
 
 
 def _after(key: str) -> int:

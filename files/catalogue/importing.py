@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connection, transaction
 
-from files import operations
 from files.catalogue.inventory import Report, ReportFile, ReportWalk
 from files.catalogue.walk import Part, Row, Stretch, Walk
 from files.keys import RESERVED
@@ -179,11 +178,23 @@ def _copied(found: Mapping[str, Entry]) -> bool:
                 (*each, guess if kind is None else kind) for *each, guess, kind in _facts(found)
             )
             _copy(f"files ({COLUMNS})", facts)
-            is_free = not operations.named(found.keys())
+            is_free = not _is_worked_on(found)
             transaction.set_rollback(not is_free)
     except IntegrityError:
         return False
     return is_free
+
+
+def _is_worked_on(found: Mapping[str, Entry]) -> bool:
+    """Return whether an operation names one of them; the keys are asked for as a range."""
+    bounds = [min(found), max(found)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT unnest(ARRAY[object_key, copy_key]) FROM files_operation"
+            " WHERE object_key BETWEEN %s AND %s OR copy_key BETWEEN %s AND %s",
+            bounds * 2,
+        )
+        return any(key in found for (key,) in cursor)
 
 
 def _copy(table: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -1,12 +1,13 @@
 """Listings of the bucket by ListObjectsV2, page by page.
 
-botocore needs 70 ms of CPU for a page of 1,000 objects, the parser of Python's own 6 ms.
+botocore needs 70 ms of CPU for a page of 1,000 objects, the parser of Python's own 6 ms, and a
+regular expression 2 ms.
 """
 
 import errno
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
@@ -87,14 +88,17 @@ def pages(
 
 def _parse(prefix: str, body: bytes, location: int) -> Page:
     """Return the page, its keys without the `location` characters that stand in front of each."""
+    contents = _contents_of(body)
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314 - from S3
+        found = _as_aws_writes(contents)
+        rest = body if found is None else _without_contents(body)
+        root = ElementTree.fromstring(rest)  # noqa: S314 - from S3
         space = root.tag.removesuffix("ListBucketResult")
         is_encoded = root.findtext(f"{space}EncodingType") == "url"
-        decode = partial(unquote_plus, errors="surrogateescape") if is_encoded else str
+        decode = _unquoted if is_encoded else str
         entries = [
             Entry(decode(key)[location:], int(size), etag, modified, storage_class or STANDARD)
-            for key, size, etag, modified, storage_class in _contents(root, space)
+            for key, modified, etag, size, storage_class in found or _contents(root, space)
         ]
         if entries and not entries[0].key:  # the location itself, of which there is no key
             del entries[0]
@@ -108,14 +112,40 @@ def _parse(prefix: str, body: bytes, location: int) -> Page:
     token = root.findtext(f"{space}NextContinuationToken") or ""
     if root.findtext(f"{space}IsTruncated") == "true" and not token:
         raise S3Error(errno.EIO, "S3 breaks off its listing and does not say how to go on", prefix)
-    return Page(entries, folders, token, _contents_of(body))
+    return Page(entries, folders, token, contents)
 
 
 def _contents_of(body: bytes) -> bytes:
-    return body[body.find(b"<Contents>") : body.rfind(b"</Contents>")]
+    start, end = body.find(b"<Contents>"), body.rfind(b"</Contents>")
+    return body[start : end + len(b"</Contents>")] if start >= 0 else b""
 
 
-def _contents(root: ElementTree.Element, space: str) -> Iterator[list[Any]]:
-    names = [f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified", "StorageClass")]
+def _without_contents(body: bytes) -> bytes:
+    start, _, rest = body.partition(b"<Contents>")
+    return start + rest.rpartition(b"</Contents>")[2]
+
+
+# Without entities, but for quotes of the ETag; what is written otherwise is read by XML's parser.
+_OBJECT = re.compile(
+    "<Contents><Key>([^<&]*)</Key><LastModified>([^<&]*)</LastModified>"
+    '<ETag>(?:&quot;|")([^<&]*)(?:&quot;|")</ETag>(?:<Checksum[A-Z][a-z]+>[^<&]*</[^>]*>)*'
+    "<Size>([0-9]+)</Size><StorageClass>([^<&]*)</StorageClass></Contents>"
+)
+
+
+def _as_aws_writes(contents: bytes) -> list[Sequence[str]] | None:
+    """Return what there is of each object, or None where it is not written as AWS does."""
+    found = _OBJECT.findall(contents.decode())
+    if len(found) != contents.count(b"<Contents>") or b"<CommonPrefixes>" in contents:
+        return None
+    return [(key, at, f'"{etag}"', size, kind) for key, at, etag, size, kind in found]
+
+
+def _unquoted(key: str) -> str:
+    return unquote_plus(key, errors="surrogateescape") if "%" in key or "+" in key else key
+
+
+def _contents(root: ElementTree.Element, space: str) -> Iterator[Sequence[Any]]:
+    names = [f"{space}{name}" for name in ("Key", "LastModified", "ETag", "Size", "StorageClass")]
     for found in root.iterfind(f"{space}Contents"):
         yield [found.findtext(name) for name in names]
