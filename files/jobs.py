@@ -7,31 +7,34 @@ last worker has written that it was, and what it did since is done again without
 import io
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import Error, transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
-from procrastinate.contrib.django.models import ProcrastinateWorker
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.models import ProcrastinateJob, ProcrastinateWorker
 from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
 
 from files.catalogue.walk import Part
 from files.runs import UNFINISHED, Range, RangeStoppedError, RangeTakenError, Run
-
-if TYPE_CHECKING:
-    from procrastinate.types import JSONDict
 
 STALLED = 30  # seconds without a heartbeat, of which a worker has one each 10 s
 KEPT_JOBS = 72  # hours
 MOST_FAILURES = 10  # without progress
 PAUSE = 30  # seconds after the first failure, and so much longer after each of the next
+
+LOST = "Its worker has given no sign of life any more, or its job has ended without it."
 
 NO_WORKER = (
     "No worker is running: start `manage.py procrastinate worker` on one machine or more, with the"
@@ -55,13 +58,20 @@ def begin(command: str, prefix: str, options: dict[str, Any], parts: Sequence[Pa
     with transaction.atomic():
         run = Run.objects.create(command=command, prefix=prefix, options=options)
         ranges = [Range(run=run, after=part.after, upto=part.upto or "") for part in parts]
-        Range.objects.bulk_create(ranges)
-        arguments: list[JSONDict] = [{"pk": part.pk} for part in ranges]
-        ids = work_on.batch_defer(*arguments)
-        for part, job_id in zip(ranges, ids, strict=True):
-            part.job_id = job_id
-        Range.objects.bulk_update(ranges, ["job_id"])
+        _defer(Range.objects.bulk_create(ranges))
     return run
+
+
+def _defer(ranges: Sequence[Range]) -> None:
+    """Write a job for each of the ranges, which alone may take it from then on.
+
+    That is of the transaction that is open, in a worker too, whose own connector knows none.
+    """
+    waiting = [work_on.configure(task_kwargs={"pk": part.pk}).job for part in ranges]
+    found = JobManager(DjangoConnector()).batch_defer_jobs(waiting) if waiting else []
+    for part, job in zip(ranges, found, strict=True):
+        part.job_id = job.id
+    Range.objects.bulk_update(ranges, ["job_id"])
 
 
 def stop(run: Run) -> None:
@@ -75,8 +85,11 @@ def stop(run: Run) -> None:
 
 def has_worker() -> bool:
     """Return whether a worker has given a sign of life of late."""
-    since = timezone.now() - timedelta(seconds=STALLED)
-    return ProcrastinateWorker._default_manager.filter(last_heartbeat__gt=since).exists()
+    return ProcrastinateWorker._default_manager.filter(last_heartbeat__gt=_stalled()).exists()
+
+
+def _stalled() -> datetime:
+    return timezone.now() - timedelta(seconds=STALLED)
 
 
 class Retry(BaseRetryStrategy):
@@ -93,16 +106,18 @@ class Retry(BaseRetryStrategy):
 @app.task(name="work_on_range", pass_context=True, retry=Retry())
 def work_on(context: JobContext, pk: int) -> None:
     """Run the command on a range. Raises RangeFailedError to try again later."""
+    with suppress(RangeTakenError):
+        _work_on(Range.take(pk, context.job.id), context.should_abort)
+
+
+def _work_on(part: Range, should_stop: Callable[[], bool]) -> None:
     try:
-        part = Range.take(pk)
+        _run(part, should_stop)
     except RangeTakenError:
-        return
-    try:
-        _run(part, context.should_abort)
-    except (RangeStoppedError, RangeTakenError):
-        if context.should_abort():
-            raise JobAborted from None
-    except (CommandError, Error) as error:
+        raise
+    except RangeStoppedError:
+        raise JobAborted from None
+    except (CommandError, OperationalError, InterfaceError) as error:
         _fail(part, error)
     except Exception:
         part.fail("Something is wrong here: the log of the worker says what.")
@@ -126,10 +141,19 @@ def _run(part: Range, should_stop: Callable[[], bool]) -> None:
 
 def _fail(part: Range, error: Exception) -> None:
     """Note why it fails. Raises RangeFailedError, but at the last attempt that makes sense."""
-    failures = part.fail(" ".join(str(error).split()))
-    if failures < MOST_FAILURES:
+    if failures := _failures(part, " ".join(str(error).split())):
         raise RangeFailedError(failures) from error
+
+
+def _failures(part: Range, reason: str) -> int:
+    """Return for how many times it has failed without progress, 0 where it is given up."""
+    failures = part.fail(reason)
+    logger.warning("Range %d of run %d has failed: %s", part.pk, part.run_id, reason)
+    if failures < MOST_FAILURES:
+        return failures
+    logger.error("Range %d of run %d is given up.", part.pk, part.run_id)
     part.end(UNFINISHED)
+    return 0
 
 
 # What a worker does by itself, by the clock (UTC), before all ranges that wait.
@@ -147,11 +171,19 @@ def _every(cron: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 @_every("* * * * *")
-async def retry_stalled_jobs(timestamp: int) -> None:
-    """Let others take up what a worker had that gives no sign of life any more."""
-    manager = app.job_manager
-    for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED):
-        await manager.retry_job(job)
+def retry_stalled_jobs(timestamp: int) -> None:
+    """Let others take up what a worker had that gives no sign of life any more.
+
+    Whatever has become of the job of a range that has not ended, the range gets another one. What
+    is scheduled comes again by itself.
+    """
+    found = ProcrastinateJob._default_manager.all()
+    is_stalled = Q(worker=None) | Q(worker__last_heartbeat__lt=_stalled())
+    found.filter(is_stalled, status="doing").update(status="failed")
+    alive = found.filter(status__in=["todo", "doing"]).values("pk")
+    with transaction.atomic():
+        left = Range.objects.filter(ended_at=None).exclude(job_id__in=alive)
+        _defer([part for part in left.select_for_update(skip_locked=True) if _failures(part, LOST)])
 
 
 @_every("30 4 * * *")

@@ -50,7 +50,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def old(self) -> "RunQuerySet":
         """Return what nobody asks for any more."""
-        return self.filter(began_at__lt=timezone.now() - KEPT)
+        return self.filter(ended_at__lt=timezone.now() - KEPT)
 
 
 class Run(models.Model):
@@ -110,7 +110,7 @@ class Run(models.Model):
 
 
 def _lines(output: str, number: int) -> Iterator[str]:
-    lines = output.splitlines()
+    lines = output.split("\n")[:-1]  # a key may have other ends of lines
     yield from lines
     if number > len(lines):
         yield f"({number - len(lines):,} more lines of these keys were not kept)"
@@ -158,13 +158,14 @@ class Range(models.Model):
         return gettext("under way") if self.attempts else gettext("waits for a worker")
 
     @classmethod
-    def take(cls, pk: int) -> "Range":
+    def take(cls, pk: int, job_id: int | None) -> "Range":
         """Return the range, as this worker's alone.
 
-        Raises RangeTakenError where nothing is left to be done.
+        Raises RangeTakenError where nothing is left to be done, or another job is for it by now.
         """
+        found = cls.objects.filter(pk=pk, job_id=job_id, ended_at=None)
         with transaction.atomic():
-            part = cls.objects.select_for_update(of=("self",)).filter(pk=pk, ended_at=None).first()
+            part = found.select_for_update(of=("self",)).first()
             if part is None:
                 raise RangeTakenError
             part.attempts += 1
@@ -184,12 +185,12 @@ class Range(models.Model):
         shown = lines[: max(0, MOST_LINES - self.lines)]
         self.lines += len(lines)
         values: dict[str, Any] = {"done": done, "bytes": size, "counts": counts}
-        if done > self.done:
+        if (done, reached) != (self.done, self.reached):
             values |= {"error": "", "failures": 0}
         if shown:
             values["output"] = Concat(F("output"), Value("".join(f"{line}\n" for line in shown)))
         self._update(reached=reached, lines=self.lines, **values)
-        self.done = done
+        self.done, self.reached = done, reached
 
     def fail(self, error: str) -> int:
         """Write why the work on it has stopped; return for how many times without progress."""
@@ -199,9 +200,11 @@ class Range(models.Model):
 
     def end(self, status: int) -> None:
         """Write that nothing is left to be done, and end the run with its last range."""
-        self._update(status=status, ended_at=timezone.now())
-        run = Run.objects.filter(pk=self.run_id, ended_at=None)
-        run.exclude(ranges__ended_at=None).update(ended_at=timezone.now())
+        run, now = Run.objects.filter(pk=self.run_id), timezone.now()
+        with transaction.atomic():
+            run.select_for_update().first()  # of two that end at once, one sees the other
+            self._update(status=status, ended_at=now)
+            run.exclude(ranges__ended_at=None).update(ended_at=now)
 
     def _update(self, **values: Any) -> None:
         mine = Range.objects.filter(pk=self.pk, attempts=self.attempts, ended_at=None)

@@ -367,6 +367,8 @@ LOGGING: dict[str, Any] = {
         "axes": {"level": "WARNING"},
         "procrastinate": {"handlers": ["worker"], "level": "WARNING", "propagate": False},
         "procrastinate.worker": {"level": "INFO"},
+        # What no task of a worker has waited for, such as a job whose end could not be written.
+        "asyncio": {"handlers": ["worker"], "propagate": False},
         # Requests that Django refuses, such as for a host that is not allowed: any client can cause
         # them, as often as it likes.
         "django.security": {"handlers": ["stderr_line"], "propagate": False},

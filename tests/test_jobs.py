@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.exceptions import AlreadyEnqueued
 
 from files import jobs
 from files.catalogue import parts, walk
@@ -26,7 +28,7 @@ from files.keys import OWNER
 from files.management import distributing
 from files.models import File, Operation, Range, Run
 from files.runs import MOST_LINES, RangeStoppedError, RangeTakenError
-from project.jobs import parameters_of_workers
+from project.jobs import TAKEN, parameters_of_workers
 from project.postgresql import asynchronous
 from project.postgresql.connection import SilenceError
 from tests import leaks
@@ -67,9 +69,9 @@ def start(environ):
     """Start a worker that waits for more; those that still run are ended."""
     with contextlib.ExitStack() as stack:
 
-        def start(**changes):
+        def start(*arguments, **changes):
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "procrastinate", "worker"],
+                [sys.executable, "manage.py", "procrastinate", "worker", *arguments],
                 env=os.environ | environ | changes,
                 cwd=ROOT,
                 preexec_fn=heed_signals,
@@ -119,6 +121,19 @@ def ended(run):
     """Return status and summary of a run."""
     run = Run.objects.get(pk=run.pk)
     return run.status, load_command_class("files", run.command).describe(run)
+
+
+def take(run):
+    """Return its only range as a worker takes it that has its job."""
+    part = run.ranges.get()
+    return Range.take(part.pk, part.job_id)
+
+
+def lose_workers():
+    """Let all workers have been silent for long, and those that are left look for what they had."""
+    execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'")
+    with contextlib.suppress(AlreadyEnqueued):
+        jobs.retry_stalled_jobs.defer(timestamp=0)
 
 
 def attempts(run):
@@ -291,11 +306,11 @@ def test_a_range_goes_on_where_it_was_stopped(make_file, small):
     for name in "abcde":
         make_file(f"{name}.txt")
     run = begin("check_files", **CHECK)
-    part = Range.take(run.ranges.get().pk)
+    part = take(run)
     call = functools.partial(call_command, "check_files", verbosity=0, **CHECK)
     with pytest.raises(RangeStoppedError):
         call(range=part, should_stop=lambda: True)
-    part = Range.take(part.pk)
+    part = take(run)
     assert (part.reached, part.done, part.counts["rows"]) == ("b.txt", 2, 2)
     call(range=part, should_stop=lambda: False)
     part.refresh_from_db()
@@ -313,12 +328,53 @@ def test_a_range_of_a_worker_that_was_killed_is_taken_up_by_another(put, start, 
         wait_until(lambda: [part.status for part in run.ranges.all()] == [0, None, 0])
         killed.kill()
         killed.wait()
-    execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 s'")
-    jobs.retry_stalled_jobs.defer(timestamp=0)
+    lose_workers()
     wait_until(lambda: ended(run)[0] is not None)
     assert ended(run) == (0, "6 objects, 24\xa0bytes: 6 rows added")
     assert attempts(run) == [1, 2, 1]
     assert other.poll() is None
+
+
+def test_a_worker_that_comes_back_late_does_not_end_the_job_of_another(put, start, work):
+    put("a.txt", b"text")
+    run = begin("import_files", **IMPORT)
+    with held("a.txt") as is_waited_for:
+        late = start()
+        wait_until(is_waited_for)
+        late.send_signal(signal.SIGSTOP)
+        lose_workers()
+        second = start()
+        wait_until(lambda: is_waited_for() == 2)
+        late.send_signal(signal.SIGCONT)
+        second.kill()
+        second.wait()
+    wait_until(lambda: TAKEN in late.stdout.readline())
+    lose_workers()
+    late.wait(30)  # forgotten by the others, it can take no job
+    assert "Traceback" not in late.stdout.read()
+    work()
+    assert (ended(run)[0], attempts(run)) == (0, [3])
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "succeeded", None])
+def test_a_range_gets_another_job_whatever_has_become_of_its_last(put, work, status):
+    put("a.txt", b"text")
+    run = begin("import_files", **IMPORT)
+    if status:
+        ProcrastinateJob._default_manager.all().update(status=status)
+    else:
+        execute("DELETE FROM procrastinate_jobs")
+    jobs.retry_stalled_jobs.defer(timestamp=0)
+    work()
+    assert ended(run)[0] == 0
+
+
+def test_a_range_that_ends_each_worker_is_given_up():
+    run = begin("import_files", **IMPORT)
+    for _ in range(jobs.MOST_FAILURES):
+        execute("UPDATE procrastinate_jobs SET status = 'failed'")
+        jobs.retry_stalled_jobs(timestamp=0)
+    assert Run.objects.get(pk=run.pk).state == "not finished (status 2)"
 
 
 def test_sigterm_lets_another_go_on_at_once(put, start, work, small):
@@ -371,14 +427,14 @@ def test_a_fault_of_ours_reaches_the_log_and_ends_the_range(put, work):
 
 def test_whoever_has_lost_a_range_writes_no_more_of_it():
     run = begin("import_files", **IMPORT)
-    first = Range.take(run.ranges.get().pk)
-    second = Range.take(first.pk)
+    first = take(run)
+    second = take(run)
     for write in (functools.partial(first.note, 1, 1, {}, "", []), lambda: first.end(0)):
         with pytest.raises(RangeTakenError):
             write()
     second.end(0)
     with pytest.raises(RangeTakenError):
-        Range.take(first.pk)
+        take(run)
 
 
 def test_a_password_that_rotates_reaches_a_worker(role, put, start):  # noqa: F811
@@ -437,6 +493,27 @@ def test_a_schedule_begins_a_run_that_workers_share(make_file, work):
     assert not File.objects.exists()
 
 
+@pytest.fixture
+def slow():
+    """Let it take a while until a range has its job."""
+    execute(
+        "CREATE FUNCTION wait() RETURNS trigger AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'"
+        " LANGUAGE plpgsql"
+    )
+    execute("CREATE TRIGGER slow AFTER UPDATE OF job_id ON files_range EXECUTE FUNCTION wait()")
+    yield
+    execute("DROP FUNCTION wait CASCADE")
+
+
+def test_what_a_schedule_begins_is_seen_as_a_whole_by_workers(slow, start):
+    jobs.app.configure_task("purge_files").defer(timestamp=0)
+    start("--concurrency=3", APP_SCHEDULES="true")
+    wait_until(lambda: Run.objects.exists())
+    run = Run.objects.get()
+    wait_until(lambda: ended(run)[0] == 0)
+    assert attempts(run) == [1]
+
+
 def test_verifying_goes_on_hour_by_hour(make_file, work):
     file = make_file("a.txt")
     jobs.app.configure_task("verify_files").defer(timestamp=0)
@@ -476,7 +553,7 @@ def test_the_admin_shows_how_far_a_run_is_and_what_it_has_found(admin_client, pu
 
 def test_lines_beyond_those_that_are_kept_are_counted(admin_client):
     run = begin("check_files", **CHECK)
-    part = Range.take(run.ranges.get().pk)
+    part = take(run)
     part.note(0, 0, {}, "", [f"+ {number}" for number in range(MOST_LINES - 1)])
     part.note(0, 0, {}, "", ["+ last", "+ more", "+ more"])
     lines = admin_client.get(f"{LIST}{run.pk}/lines/").content.decode().splitlines()
