@@ -169,6 +169,7 @@ def held(key):
 
 
 IMPORT = {"workers": 1, "update": False, "dry_run": False}
+VERIFY = {"workers": 1, "before": "9999-01-01T00:00:00+00:00", "newest": None}
 CHECK = {"workers": 1, "only": "-+*", "json": False, "mark": False}
 
 
@@ -315,6 +316,35 @@ def test_a_range_goes_on_where_it_was_stopped(make_file, small):
     call(range=part, should_stop=lambda: False)
     part.refresh_from_db()
     assert (part.done, part.counts["rows"], part.status, part.attempts) == (5, 5, 0, 2)
+
+
+def test_a_large_file_is_left_in_the_middle_of_its_bytes(make_file):
+    make_file("a.txt", b"text")
+    part = take(begin("verify_files", **VERIFY))
+    with pytest.raises(RangeStoppedError):
+        call_command("verify_files", range=part, should_stop=lambda: True, **VERIFY)
+    assert File.objects.get().verified_at is None
+
+
+def test_whoever_goes_on_does_not_count_again_what_is_not_there(make_file, work):
+    make_file("a.txt").storage.delete("a.txt")
+    run = begin("verify_files", **VERIFY)
+    with pytest.raises(RangeStoppedError):
+        call_command("verify_files", range=take(run), should_stop=lambda: True, **VERIFY)
+    assert run.ranges.get().counts["missing"] == 1
+    make_file("b.txt", b"text")
+    work()
+    assert ended(run) == (1, "2 files, 4\xa0bytes: 1 first read (checksum filled in), 1 missing")
+
+
+def test_what_is_not_there_takes_nothing_of_a_budget(make_file, work):
+    make_file("a.txt", b"text").storage.delete("a.txt")
+    File.objects.update(missing_at=timezone.now())
+    file = make_file("b.txt", b"text")
+    distribute("verify_files", "--budget=4")
+    work()
+    file.refresh_from_db()
+    assert file.verified_at
 
 
 def test_a_range_of_a_worker_that_was_killed_is_taken_up_by_another(put, start, storage):

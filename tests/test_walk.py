@@ -91,6 +91,18 @@ def test_parts_make_up_the_whole(sides, pattern, has_rows):
     assert [key for objects in found for key in objects] == names
 
 
+@pytest.mark.needs("pages of listings")
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_parts_of_a_part_make_up_that_part_alone(sides, has_rows):
+    names = [f"{folder}/{number:02}" for folder in "abcdef" for number in range(20)]
+    sides(names, names if has_rows else ())
+    parts = cut(Part("", "b/05", "e/05"), 2)
+    assert len(parts) > 4
+    found = [stretch.objects for part in parts for stretch in Walk(part).stretches()]
+    inside = [name for name in names if "b/05" < name <= "e/05"]
+    assert [key for objects in found for key in objects] == inside
+
+
 def test_a_small_bucket_is_one_part(sides):
     sides("ab", "ab")
     assert cut(Part("a"), 4) == [Part("a")]

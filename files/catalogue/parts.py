@@ -41,10 +41,15 @@ def cut(part: Part, workers: int) -> list[Part]:
         return [part]
     number = PARTS * workers
     keys = _sample(part) or _beginnings(part, number)
-    keys = sorted({key for key in keys if key > part.after and usable(key) == key})
+    keys = sorted({key for key in keys if usable(key) == key and _is_inside(part, key)})
     cuts = _spread(keys, number - 1)
     edges = [part.after, *cuts, part.upto]
     return [Part(part.prefix, after or "", upto) for after, upto in pairwise(edges)]
+
+
+def _is_inside(part: Part, key: str) -> bool:
+    """Return whether there may be keys of the part on both sides of this one."""
+    return part.after < key and (part.upto is None or key < part.upto)
 
 
 def cut_trash(part: Part, number: int) -> list[Part]:

@@ -35,7 +35,7 @@ from files.storage.checksums import MODE, Comparison, of_s3
 
 ROWS = 500  # read at a time
 BATCH = 20  # files that are marked at a time
-COLUMNS = ("object_key", "size", "etag", "checksum", "verified_at")
+COLUMNS = ("object_key", "size", "etag", "checksum", "verified_at", "missing_at", "changed_at")
 
 
 class Result(StrEnum):
@@ -126,13 +126,18 @@ class Budget:
         """Return the next files, so many of them or fewer, none once the budget is spent."""
         taken: list[File] = []
         while len(taken) < number and self._left > 0 and (file := next(files, None)):
-            self._left -= file.size or 0
+            self._left -= _expected(file)
             taken.append(file)
         return taken
 
     def correct(self, file: File, size: int) -> None:
         """Note that so many bytes were read of a file that was taken."""
-        self._left += (file.size or 0) - size
+        self._left += _expected(file) - size
+
+
+def _expected(file: File) -> int:
+    """Return how many bytes will be read, by what was found the last time."""
+    return 0 if file.missing_at or file.changed_at else file.size or 0
 
 
 def _pages(files: FileQuerySet, after: Callable[[File], Q]) -> Iterator[File]:

@@ -12,7 +12,7 @@ from files.catalogue.parts import PARTS, cut
 from files.catalogue.walk import Part
 from files.management.progress import Progress, RangeProgress, count
 from files.management.running import RunningCommand, sentence
-from files.runs import Range, Run
+from files.runs import Range, RangeStoppedError, Run
 
 RANGES = 64  # so that many workers have some, and none is left with a large one
 
@@ -62,6 +62,9 @@ class DistributableCommand(RunningCommand):
         self.progress = progress
         try:
             status = self.run(**options)
+        except RangeStoppedError:
+            progress.write()
+            raise
         except OSError as error:
             progress.write()
             raise CommandError(sentence(error)) from error

@@ -35,6 +35,9 @@ class Progress:
         """Note that what was counted and printed is not done again, nor anything up to the key."""
         self.reached = upto or self.reached
 
+    def heed_stop(self) -> None:
+        """Raise RangeStoppedError where the worker is to end, or the run."""
+
     def print(self, text: str, *, to_stderr: bool = False) -> None:
         """Print a line, not in the middle of what is shown."""
 
@@ -112,12 +115,13 @@ class RangeProgress(Progress):
         self._lines.append(text)
 
     def settle(self, upto: str = "") -> None:
-        """Note it. Raises RangeStoppedError where the worker is to end, or the run."""
         super().settle(upto)
-        is_over = self._should_stop()
-        if is_over or time.monotonic() - self._written >= ROW_INTERVAL:
+        if time.monotonic() - self._written >= ROW_INTERVAL:
             self.write()
-        if is_over:
+        self.heed_stop()
+
+    def heed_stop(self) -> None:
+        if self._should_stop():
             raise RangeStoppedError
 
     def write(self) -> None:

@@ -76,6 +76,7 @@ class Command(DistributableCommand):
 
     def run(self, **options: Any) -> int:
         self._claim()
+        self.counts.clear()  # whoever goes on with a range tries again what has failed
         (self._tell_orphans if options["orphans"] else self._purge)(**options)
         if (failed := self.counts["failed"]) and not self.range:
             raise CommandError(f"{failed} could not be deleted: run it again.")

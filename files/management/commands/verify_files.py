@@ -22,6 +22,8 @@ from files.runs import FOUND, UNFINISHED
 
 SIGNS = {Result.DAMAGED: "!", Result.CHANGED: "*", Result.MISSING: "-", Result.FAILED: "!"}
 
+READ_AGAIN = {Result.CHANGED, Result.MISSING, Result.FAILED}  # as never verified
+
 
 class Command(DistributableCommand):
     """Marks each file as not verified while it is read, and so goes on where it was stopped."""
@@ -97,6 +99,8 @@ class Command(DistributableCommand):
         return facts | {"workers": options["workers"]}
 
     def run(self, **options: Any) -> int:
+        for result in READ_AGAIN:  # by whoever goes on with a range
+            self.progress.done -= self.counts.pop(result, 0)
         if Result.ARCHIVED not in self.counts:
             self.counts[Result.ARCHIVED] = self._survey.archived
         if options["dry_run"]:
@@ -117,6 +121,7 @@ class Command(DistributableCommand):
 
     def _note_bytes(self, size: int) -> None:
         self.progress.advance(0, size)
+        self.progress.heed_stop()
 
     def _count(self) -> None:
         """Note what would be read; without a budget that is known already."""
