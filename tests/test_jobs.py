@@ -295,9 +295,19 @@ def test_without_jobs_commands_work_and_distribute_says_what_is_missing(put, env
     put("a.txt", b"text")
     environ |= {"APP_JOBS": None}
     done = manage("import_files", "--distribute", environ=environ)
-    assert (done.returncode, done.stderr.decode()) == (1, f"CommandError: {distributing.NO_JOBS}\n")
+    assert (done.returncode, done.stderr.decode()) == (2, f"CommandError: {distributing.NO_JOBS}\n")
     assert manage("import_files", environ=environ).returncode == 0
     assert File.objects.count() == 1
+
+
+@pytest.mark.parametrize("table", ["files_run", "procrastinate_workers"])
+def test_what_is_not_migrated_says_so(table):
+    execute(f"ALTER TABLE {table} RENAME TO other")
+    try:
+        with pytest.raises(CommandError, match="migrate"):
+            run_command("verify_files", "--distribute")
+    finally:
+        execute(f"ALTER TABLE other RENAME TO {table}")
 
 
 # What ends in between
@@ -635,3 +645,14 @@ def test_the_list_of_jobs_says_too_that_no_worker_is_running(admin_client):
     page = admin_client.get(reverse("admin:procrastinate_procrastinatejob_changelist"))
     assert jobs.NO_WORKER in page.content.decode()
     assert "work_on_range" in page.content.decode()
+
+
+def test_jobs_are_changed_by_none_who_may_view_them(client):
+    user = User.objects.create_user("somebody", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_procrastinatejob"))
+    client.force_login(user)
+    begin("check_files", **CHECK)
+    (job,) = ProcrastinateJob.objects.all()
+    page = reverse("admin:procrastinate_procrastinatejob_changelist")
+    client.post(page, {"action": "abort", "_selected_action": [job.pk]})
+    assert ProcrastinateJob.objects.get().status == "todo"

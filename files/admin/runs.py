@@ -148,8 +148,11 @@ admin.site.unregister(ProcrastinateJob)
 class JobAdmin(TellsOfWorkers, ProcrastinateJobAdmin):
     """The jobs: one for each range, and for each thing that is done by the clock.
 
-    Columns of procrastinate's own admin have styles that the policy of our pages refuses.
+    Columns of procrastinate's own admin have styles that the policy of our pages refuses, and its
+    actions are for all who may see the jobs: a run is stopped as a whole, by those who may.
     """
+
+    actions = ()
 
     list_display = ["pk", "task_name", "args", "status", "attempts", "scheduled_at"]
     list_filter = ["status", "task_name"]

@@ -11,8 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from files.catalogue.parts import PARTS, cut
 from files.catalogue.walk import Part
 from files.management.progress import Progress, RangeProgress, count
-from files.management.running import RunningCommand, sentence
-from files.runs import Range, RangeStoppedError, Run
+from files.management.running import RunningCommand, migrated, sentence
+from files.runs import UNFINISHED, Range, RangeStoppedError, Run
 
 RANGES = 64  # so that many workers have some, and none is left with a large one
 
@@ -42,7 +42,8 @@ class DistributableCommand(RunningCommand):
 
     def handle(self, **options: Any) -> None:
         if options["distribute"]:
-            self._distribute(**options)
+            with migrated():
+                self._distribute(**options)
         elif found := options.get("range"):
             self._work_on(found, **options)
         else:
@@ -73,7 +74,7 @@ class DistributableCommand(RunningCommand):
 
     def _distribute(self, **options: Any) -> None:
         if not settings.JOBS:
-            raise CommandError(NO_JOBS)
+            raise CommandError(NO_JOBS, returncode=UNFINISHED)
         from files import jobs
 
         self.options = options
@@ -81,11 +82,12 @@ class DistributableCommand(RunningCommand):
         try:
             parts = self.parts()
         except OSError as error:
-            raise CommandError(f"{sentence(error)}.") from error
+            raise CommandError(f"{sentence(error)}.", returncode=UNFINISHED) from error
+        has_worker = jobs.has_worker()
         run = jobs.begin(self.name, options["prefix"], shared, parts)
         ranges = count(len(parts), "range", "ranges")
         self.say(f"Run {run.pk} waits for workers with {ranges}: the admin shows how far it is.")
-        if not jobs.has_worker():
+        if not has_worker:
             self.say(jobs.NO_WORKER)
 
     def describe(self, run: Run) -> str:

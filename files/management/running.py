@@ -87,7 +87,7 @@ class RunningCommand(BaseCommand, ABC):
 
     def handle(self, **options: Any) -> None:
         self.counts, self.options = Counter(), options
-        with self._progress(options["verbosity"]) as self.progress:
+        with migrated(), self._progress(options["verbosity"]) as self.progress:
             try:
                 status = self.run(**options)
                 self.stdout.flush()
@@ -98,11 +98,6 @@ class RunningCommand(BaseCommand, ABC):
                 self.progress.close()
                 self.say(f"Interrupted: {self.summary()}. {self.how_to_go_on()}")
                 raise
-            except ProgrammingError as error:
-                if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
-                    raise
-                text = "The table is not ours yet: run `manage.py migrate`."
-                raise CommandError(text, returncode=UNFINISHED) from error
             except OSError as error:
                 self.progress.close()
                 text = f"{sentence(error)}; {self.summary()}. {self.how_to_go_on()}"
@@ -141,6 +136,18 @@ class RunningCommand(BaseCommand, ABC):
     def how_to_go_on(self) -> str:
         """Return what to do after an interruption, as a sentence."""
         return "Run it again to go on."
+
+
+@contextmanager
+def migrated() -> Iterator[None]:
+    """Raise CommandError where a table is not there, or not as it should be."""
+    try:
+        yield
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
+            raise
+        text = "The table is not ours yet: run `manage.py migrate`."
+        raise CommandError(text, returncode=UNFINISHED) from error
 
 
 def sentence(error: OSError) -> str:

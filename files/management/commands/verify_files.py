@@ -90,7 +90,8 @@ class Command(DistributableCommand):
     def distribute(self, **options: Any) -> dict[str, Any]:
         """Let the time up to which files are due say what the budget does."""
         if options["dry_run"]:
-            raise CommandError("--dry-run reads nothing: leave out --distribute.")
+            text = "--dry-run reads nothing: leave out --distribute."
+            raise CommandError(text, returncode=UNFINISHED)
         due = self._due
         if self._budget != inf:
             for batch in self._affordable():
