@@ -152,7 +152,7 @@ class JobAdmin(TellsOfWorkers, ProcrastinateJobAdmin):
     actions are for all who may see the jobs: a run is stopped as a whole, by those who may.
     """
 
-    actions = ()
+    actions = []
 
     list_display = ["pk", "task_name", "args", "status", "attempts", "scheduled_at"]
     list_filter = ["status", "task_name"]
