@@ -169,7 +169,7 @@ def held(key):
 
 
 IMPORT = {"workers": 1, "update": False, "dry_run": False}
-VERIFY = {"workers": 1, "before": "9999-01-01T00:00:00+00:00", "newest": None}
+VERIFY = {"workers": 1, "before": "2000-01-01T00:00:00+00:00", "newest": None}
 CHECK = {"workers": 1, "only": "-+*", "json": False, "mark": False}
 
 
