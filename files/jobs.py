@@ -160,12 +160,15 @@ def _failures(part: Range, reason: str) -> int:
 
 
 def _every(cron: str) -> Callable[[Callable[..., Any]], Any]:
-    """Return what makes a function a task that is done at such times, and waits but once."""
+    """Return what makes a function a task that is done at such times, and waits but once.
+
+    Where there are none, the task is for what another worker has asked for.
+    """
 
     def schedule(function: Callable[..., Any]) -> Any:
         name = function.__name__
         task = app.task(name=name, queueing_lock=name, priority=1)(function)
-        return app.periodic(cron=cron)(task)
+        return app.periodic(cron=cron)(task) if cron else task
 
     return schedule
 
@@ -200,21 +203,18 @@ def clear_sessions(timestamp: int) -> None:
     call_command("clearsessions")
 
 
-if settings.SCHEDULES:
+@_every("15 3 * * *" if settings.SCHEDULES else "")
+def purge_files(timestamp: int) -> None:
+    """Empty the trash, and end what was interrupted."""
+    _begin_unless_under_way("purge_files")
 
-    @_every("15 3 * * *")
-    def purge_files(timestamp: int) -> None:
-        """Empty the trash, and end what was interrupted."""
-        _begin_unless_under_way("purge_files")
 
+@_every("0 * * * *" if settings.SCHEDULES and settings.VERIFY_DAYS else "")
+def verify_files(timestamp: int) -> None:
+    """Read a part of the bytes each hour, so that all are read once in so many days."""
     if days := settings.VERIFY_DAYS:
-
-        @_every("0 * * * *")
-        def verify_files(timestamp: int) -> None:
-            """Read a part of the bytes each hour, so that all are read once in so many days."""
-            hour, period = timedelta(hours=1), timedelta(days=days)
-            budget = Fraction(1, 24 * days)
-            _begin_unless_under_way("verify_files", budget=budget, max_age=period - hour)
+        budget, age = Fraction(1, 24 * days), timedelta(days=days) - timedelta(hours=1)
+        _begin_unless_under_way("verify_files", budget=budget, max_age=age)
 
 
 def _begin_unless_under_way(command: str, **options: Any) -> None:

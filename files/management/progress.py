@@ -100,7 +100,10 @@ class ShownProgress(Progress):
 
 
 class RangeProgress(Progress):
-    """The row of a range, written once a second: whoever goes on with the range begins there."""
+    """The row of a range, written at each page of keys and once a second.
+
+    Whoever goes on with the range begins there.
+    """
 
     def __init__(
         self, part: Range, unit: str, counts: Counter[str], should_stop: Callable[[], bool]
@@ -116,7 +119,7 @@ class RangeProgress(Progress):
 
     def settle(self, upto: str = "") -> None:
         super().settle(upto)
-        if time.monotonic() - self._written >= ROW_INTERVAL:
+        if upto or time.monotonic() - self._written >= ROW_INTERVAL:
             self.write()
         self.heed_stop()
 
