@@ -303,7 +303,8 @@ class Machine(RuleBasedStateMachine):
         }[bound.kind]()
 
     def _put(self, key, data):
-        location.client().put_object(Bucket=self.storage.bucket_name, Key=key, Body=data)
+        facts = {"Key": key, "Body": data, "ContentType": self.storage.guess_type(key)}
+        location.client().put_object(Bucket=self.storage.bucket_name, **facts)
 
     def _follow(self, keys):
         """Do as `sync_files` does with events of these keys."""

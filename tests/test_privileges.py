@@ -2,8 +2,10 @@
 
 import io
 import re
+from contextlib import suppress
 
 import pytest
+from botocore.exceptions import ClientError
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -182,8 +184,14 @@ def test_the_policy_is_enough_to_follow_events(key, make_queue, capsys):
     assert capsys.readouterr().err.startswith("1 message: 0 rows added")
 
 
-def test_a_queue_that_is_not_named_in_the_policy_is_refused_in_one_sentence(key, make_queue):
+def test_a_queue_that_is_not_named_in_the_policy_is_refused_in_one_sentence(
+    key, make_queue, settings
+):
     make_queue("-other")
-    with acting_as(key), pytest.raises(CommandError, match=r"allow sqs:ReceiveMessage") as raised:
-        call_command("sync_files", "--once")
+    with acting_as(key):
+        with suppress(ClientError):
+            aws.session().create_client("sqs").receive_message(QueueUrl=settings.EVENTS_QUEUE_URL)
+            pytest.skip("the services of the run judge no policies")
+        with pytest.raises(CommandError, match=r"allow sqs:ReceiveMessage") as raised:
+            call_command("sync_files", "--once")
     assert raised.value.returncode == 2
