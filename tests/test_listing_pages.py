@@ -8,6 +8,7 @@ OBJECT = (
     "<Contents><Key>{}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>"
     "<ETag>&quot;abc-2&quot;</ETag>{}<Size>12</Size>{}<StorageClass>GLACIER</StorageClass></Contents>"
 )
+OF_CEPH = OBJECT.replace("</Contents>", "<Type>Normal</Type></Contents>")
 CHECKSUM = (
     "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"
 )
@@ -37,8 +38,8 @@ def page(objects, is_encoded=True):
 
 @pytest.mark.parametrize("is_encoded", [True, False])
 @pytest.mark.parametrize("key", ["a", "a%20b", "a+b", "%C3%A9", "%00", "%22%27%3C", "a//./b", "é"])
-def test_what_aws_writes_is_read_as_by_a_parser_of_xml(key, is_encoded, monkeypatch):
-    objects = OBJECT.format(key, CHECKSUM, "") + OBJECT.format(f"{key}2", "", "")
+def test_what_aws_and_ceph_write_is_read_as_by_a_parser_of_xml(key, is_encoded, monkeypatch):
+    objects = OBJECT.format(key, CHECKSUM, "") + OF_CEPH.format(f"{key}2", "", "")
     found, is_slow = page(objects, is_encoded)
     monkeypatch.setattr(listing, "_as_aws_writes", lambda contents: None)
     assert (found, is_slow) == (page(objects, is_encoded)[0], False)

@@ -125,11 +125,12 @@ def _without_contents(body: bytes) -> bytes:
     return start + rest.rpartition(b"</Contents>")[2]
 
 
-# Without entities, but for quotes of the ETag; what is written otherwise is read by XML's parser.
+# As AWS and Ceph write it, with no entities but the quotes of an ETag. What is written otherwise is
+# read by the parser of XML.
 _OBJECT = re.compile(
     "<Contents><Key>([^<&]*)</Key><LastModified>([^<&]*)</LastModified>"
     '<ETag>(?:&quot;|")([^<&]*)(?:&quot;|")</ETag>(?:<Checksum[A-Z][a-z]+>[^<&]*</[^>]*>)*'
-    "<Size>([0-9]+)</Size><StorageClass>([^<&]*)</StorageClass></Contents>"
+    "<Size>([0-9]+)</Size><StorageClass>([^<&]*)</StorageClass>(?:<Type>Normal</Type>)?</Contents>"
 )
 
 
