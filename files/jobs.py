@@ -159,15 +159,16 @@ def _failures(part: Range, reason: str) -> int:
 # What a worker does by itself, by the clock (UTC), before all ranges that wait.
 
 
-def _every(cron: str) -> Callable[[Callable[..., Any]], Any]:
+def _every(cron: str, lock: str | None = None) -> Callable[[Callable[..., Any]], Any]:
     """Return what makes a function a task that is done at such times, and waits but once.
 
-    Where there are none, the task is for what another worker has asked for.
+    Where there are none, the task is for what another worker has asked for. Jobs of one lock are
+    done one after another.
     """
 
     def schedule(function: Callable[..., Any]) -> Any:
         name = function.__name__
-        task = app.task(name=name, queueing_lock=name, priority=1)(function)
+        task = app.task(name=name, queueing_lock=name, lock=lock, priority=1)(function)
         return app.periodic(cron=cron)(task) if cron else task
 
     return schedule
@@ -203,13 +204,13 @@ def clear_sessions(timestamp: int) -> None:
     call_command("clearsessions")
 
 
-@_every("15 3 * * *" if settings.SCHEDULES else "")
+@_every("15 3 * * *" if settings.SCHEDULES else "", lock="purge_files")
 def purge_files(timestamp: int) -> None:
     """Empty the trash, and end what was interrupted."""
     _begin_unless_under_way("purge_files")
 
 
-@_every("0 * * * *" if settings.SCHEDULES and settings.VERIFY_DAYS else "")
+@_every("0 * * * *" if settings.SCHEDULES and settings.VERIFY_DAYS else "", lock="verify_files")
 def verify_files(timestamp: int) -> None:
     """Read a part of the bytes each hour, so that all are read once in so many days."""
     if days := settings.VERIFY_DAYS:

@@ -35,8 +35,8 @@ def test_more_of_them_wait_while_those_move_on():
     bulkhead = Bulkhead("it", share=0.25, patience=5)
     bulkhead.enter()
     timer = threading.Timer(0.1, bulkhead.leave)
-    timer.start()
     began = time.monotonic()
+    timer.start()
     with bulkhead.waiting():
         assert 0.1 <= time.monotonic() - began < 5
     timer.join()
