@@ -1,19 +1,58 @@
-"""Who may do what: one question for one file, and one answer for many."""
+"""Who may do what: one question for one file, and one answer for many.
 
-from typing import TYPE_CHECKING, Any
+A user who has come by a token may do what both allow.
+"""
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Permission
+from django.contrib.postgres.expressions import ArraySubquery
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Concat
+
+from files.keys import RESERVED, key_after
+from files.tokens import Token, token_of
 
 if TYPE_CHECKING:
     from files.models import File, FileQuerySet
 
+Rows = TypeVar("Rows", bound=QuerySet)
+
 
 def has_permission(user: Any, name: str) -> bool:
     """Return whether the user has the permission `name` for files, such as "view" or "purge"."""
+    token = token_of(user)
+    if token is not None and token.scope == Token.Scope.READ and name != "view":
+        return False
+    return _is_granted(user, name)
+
+
+def _is_granted(user: Any, name: str) -> bool:
     return bool(user.has_perm(f"files.{name}_file"))
 
 
+def is_within(user: Any, key: str) -> bool:
+    """Return whether the key is in the folder that the user's token is for, if it is for one."""
+    token = token_of(user)
+    return token is None or key.startswith(token.prefix)
+
+
+def may(user: Any, name: str, key: str) -> bool:
+    """Return whether the user has the permission `name` for the file of this key."""
+    return has_permission(user, name) and is_within(user, key)
+
+
+def require(user: Any, name: str, *keys: str) -> None:
+    """Raise PermissionDenied where the user may not do it with the files of these keys."""
+    if not has_permission(user, name) or not all(is_within(user, key) for key in keys):
+        raise PermissionDenied
+
+
 def may_see_trash(user: Any) -> bool:
-    """Return whether the user may do anything with what is in the trash."""
-    return has_permission(user, "restore") or has_permission(user, "purge")
+    """Return whether the user may do anything with what is in the trash, whatever token comes."""
+    return _is_granted(user, "restore") or _is_granted(user, "purge")
 
 
 def may_read_any(user: Any) -> bool:
@@ -26,11 +65,58 @@ def may_read_any(user: Any) -> bool:
 
 def may_read(user: Any, file: "File") -> bool:
     """Return whether the user may read the content of the file."""
-    return may_read_any(user) and (file.deleted_at is None or may_see_trash(user))
+    return may(user, "view", file.name) and (file.deleted_at is None or may_see_trash(user))
 
 
 def readable(user: Any, files: "FileQuerySet") -> "FileQuerySet":
     """Return those of the files whose content the user may read."""
     if not may_read_any(user):
         return files.none()
-    return files if may_see_trash(user) else files.filter(deleted_at=None)
+    if not may_see_trash(user):
+        files = files.filter(deleted_at=None)
+    token = token_of(user)
+    return files.filter(_within(token.prefix)) if token is not None and token.prefix else files
+
+
+def _within(prefix: str) -> Q:
+    """Match the files below the prefix, and contents in the trash that have been there."""
+    kept = Q(object_key__gte=RESERVED, object_key__lt=key_after(RESERVED))
+    below = Q(object_key__gte=prefix, object_key__lt=key_after(prefix))
+    return below | (kept & Q(original_key__startswith=prefix))
+
+
+# One query for a user and all permissions, where Django's own backend asks twice more for these.
+
+
+class Backend(ModelBackend):
+    """Django's own backend, which gets the permissions of a session's user with the user."""
+
+    def get_user(self, user_id: Any) -> Any:
+        """Return the active user of this id, None where there is none."""
+        from django.contrib.auth import get_user_model
+
+        user = with_permissions(get_user_model()._default_manager.filter(pk=user_id)).first()
+        if user is None or not self.user_can_authenticate(user):
+            return None
+        return keep_permissions(user, user)
+
+
+def with_permissions(rows: Rows, user: str = "pk") -> Rows:
+    """Let the rows bring the permissions of their users, for `keep_permissions`."""
+    return rows.annotate(
+        own_permissions=_permissions(user=OuterRef(user)),
+        group_permissions=_permissions(group__user=OuterRef(user)),
+    )
+
+
+def _permissions(**of: Any) -> ArraySubquery:
+    name = Concat("content_type__app_label", Value("."), "codename")
+    return ArraySubquery(Permission.objects.filter(**of).order_by().values_list(name))
+
+
+def keep_permissions(user: Any, row: Any) -> Any:
+    """Let Django's backend take the permissions that the row has brought; return the user."""
+    if not user.is_superuser:  # who has those that nobody has given, too
+        user._user_perm_cache = set(row.own_permissions)
+        user._group_perm_cache = set(row.group_permissions)
+    return user

@@ -28,11 +28,13 @@ class Activity:
     at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def user(self) -> dict[str, Any] | None:
-        """Return id and name of the user who has logged in."""
+        """Return id and name of the user who has logged in, and the id of a program's token."""
         user = self.find_user()
         if user is None or not user.is_authenticated:
             return None
-        return {"id": user.pk, "name": user.get_username()}
+        found = {"id": user.pk, "name": user.get_username()}
+        token = getattr(user, "token", None)
+        return found if token is None else {**found, "token": token.pk}
 
 
 _current: ContextVar[Activity | None] = ContextVar("activity", default=None)

@@ -13,7 +13,7 @@ from django.urls import Resolver404, get_resolver, get_urlconf, resolve
 from django.utils.translation import gettext as _
 
 from files import access
-from files.errors import RETRY_AFTER
+from files.errors import RETRY_AFTER, problem
 
 ANYBODY = 64 * 2**10  # bytes that are taken without a question: a login has a few hundred
 FORM = 64 * 2**10  # bytes that a form has beside its file
@@ -71,18 +71,14 @@ def length_of(value: str) -> int:
 
 def too_slow() -> HttpResponse:
     """Refuse a body of which nothing comes."""
-    return _plain(408, _("Nothing of the request has come for too long; try again."))
+    return problem(408, _("Nothing of the request has come for too long; try again."))
 
 
 def too_many() -> HttpResponse:
     """Refuse a large body while many others come."""
-    response = _plain(503, _("Too many send large requests now; try again in a moment."))
+    response = problem(503, _("Too many send large requests now; try again in a moment."))
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
-
-
-def _plain(status: int, text: str) -> HttpResponse:
-    return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
 
 
 class BodyLimitMiddleware:
@@ -97,7 +93,7 @@ class BodyLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if isinstance(request, WSGIRequest) and "Transfer-Encoding" in request.headers:
-            return _plain(411, _("A body must come with its length here."))
+            return problem(411, _("A body must come with its length here."))
         try:
             check(request, length_of(request.META.get("CONTENT_LENGTH", "")))
         except TooLargeError as error:

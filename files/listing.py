@@ -98,11 +98,6 @@ def bitmap_scans() -> Iterator[None]:
         yield
 
 
-def below(folder: str) -> Q:
-    """Match the keys that begin with the folder, as a range of the index."""
-    return Q(object_key__gte=folder, object_key__lt=key_after(folder)) if folder else Q()
-
-
 def inside(files: QuerySet[File], folder: str) -> QuerySet[File]:
     """Return the files that are in the folder itself, not below it."""
     return files.alias(folder=FOLDER).filter(folder=folder)

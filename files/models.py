@@ -12,16 +12,17 @@ from django.utils.translation import gettext_lazy as _
 
 from files import audit, operations
 from files.fields import ObjectKeyField, is_new
-from files.keys import MAX_KEY_LENGTH, RESERVED, validate_new_key
+from files.keys import MAX_KEY_LENGTH, RESERVED, key_after, validate_new_key
 from files.operations import Operation
 from files.runs import Range, Run
 from files.storage import ARCHIVED, ObjectFile
+from files.tokens import Token
 from files.work import Work
 
 if TYPE_CHECKING:
     from files.storage import ObjectStorage
 
-__all__ = ["File", "FileQuerySet", "Operation", "Range", "Run", "Work"]
+__all__ = ["File", "FileQuerySet", "Operation", "Range", "Run", "Token", "Work"]
 
 # The key up to its last slash, in the key's own order: what a folder is listed by.
 FOLDER = models.Func(
@@ -43,6 +44,12 @@ class FileQuerySet(models.QuerySet["File"]):
     def trashed(self) -> Self:
         """Return those in the trash."""
         return self.filter(deleted_at__isnull=False)
+
+    def below(self, folder: str) -> Self:
+        """Return those whose keys begin with the folder, by a range of the index."""
+        if not folder:
+            return self
+        return self.filter(object_key__gte=folder, object_key__lt=key_after(folder))
 
     def create(  # type: ignore[override] # as a keyword more is taken
         self, *, check: bool = True, **values: Any

@@ -1,10 +1,12 @@
-"""The views."""
+"""The content of files, at addresses that stay."""
+
+from collections.abc import Callable
+from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
@@ -12,22 +14,53 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from files import access, audit, delivery
+from files.authentication import takes_token
+from files.errors import asks_for_html, problem, unauthenticated
+from files.keys import validate_object_key
 from files.models import File
 
 
-@csrf_exempt  # which would refuse other methods before they are called wrong; GET changes nothing
-@require_safe
-@xframe_options_sameorigin
+def _content_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Let programs come by a token, and the admin show PDFs in a frame."""
+    # CSRF would refuse other methods before they are called wrong; GET changes nothing.
+    return takes_token(csrf_exempt(require_safe(xframe_options_sameorigin(view))))
+
+
+@_content_view
 def content(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Send the content of one file to those who may view it; the admin shows PDFs in a frame."""
+    """Send the content of one file to those who may view it."""
+    return _deliver(request, {"file": pk}, pk=pk)
+
+
+@_content_view
+def content_by_key(request: HttpRequest, key: str = "") -> HttpResponseBase:
+    """Send the content of the file of a key, which stands in the path or in the query.
+
+    Clients change some keys in a path (RFC 3986 section 5.2.4), none in a query.
+    """
+    if "key" in request.GET:
+        key = request.GET["key"]
+    if not key:
+        return problem(400, _("Name the key in the path, or as “?key=”, percent-encoded."))
+    try:
+        validate_object_key(key)
+    except ValidationError:
+        key = ""  # no file has it
+    return _deliver(request, {"key": key}, object_key=key)
+
+
+def _deliver(request: HttpRequest, asked: dict[str, Any], **of: Any) -> HttpResponseBase:
+    """Send the content of the file that was asked for, and record who may not have it."""
     if not request.user.is_authenticated:
         return _unauthenticated(request)
     if not access.may_read_any(request.user):
-        audit.record("download", "refused", file=pk)
+        audit.record("download", "refused", **asked)
         raise PermissionDenied
-    file = get_object_or_404(File, pk=pk)
+    file = File.objects.filter(**of).first()
+    if file is None:
+        raise Http404
     if not access.may_read(request.user, file):
-        audit.record("download", "refused", file=pk, key=str(file))
+        audit.record("download", "refused", file=file.pk, key=str(file))
         raise Http404
     return delivery.respond(request, file)
 
@@ -37,13 +70,6 @@ def _unauthenticated(request: HttpRequest) -> HttpResponse:
     if asks_for_html(request):
         response: HttpResponse = redirect_to_login(request.get_full_path())
     else:
-        text = _("Log in first: this file is for users with a session alone.")
-        response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=401)
-        response.headers["WWW-Authenticate"] = 'Bearer realm="files"'  # RFC 6750 section 3
+        response = unauthenticated(_("Send a token in the header Authorization, or log in."))
     patch_vary_headers(response, ["Accept"])
     return response
-
-
-def asks_for_html(request: HttpRequest) -> bool:
-    """Return whether a browser shows the answer: programs accept anything, and save the page."""
-    return "text/html" in {f"{kind.main_type}/{kind.sub_type}" for kind in request.accepted_types}

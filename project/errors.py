@@ -1,4 +1,4 @@
-"""The pages of errors, in the admin's look: a browser gets one, a program its sentence.
+"""The pages of errors, in the admin's look: a browser gets one, a program a problem document.
 
 None asks the database, but for that of 403, where the user is known already.
 """
@@ -19,8 +19,7 @@ from django.utils.translation import ngettext
 
 from files.bodies import TooLargeError
 from files.circuit import UnavailableError
-from files.errors import RETRY_AFTER
-from files.views import asks_for_html
+from files.errors import RETRY_AFTER, asks_for_html, problem
 
 logger = logging.getLogger(__name__)
 
@@ -99,17 +98,19 @@ def answer(
     rendered_for: HttpRequest | None = None,
     **context: Any,
 ) -> HttpResponse:
-    """Return a page to browsers, and the sentence alone to programs.
+    """Return a page to browsers, and a problem document to programs.
 
     Context processors, which may ask the database, run for `rendered_for` alone.
     """
-    content, kind = text, "text/plain; charset=utf-8"
-    if asks_for_html(request):
+    if not asks_for_html(request):
+        response = problem(status, text)
+    else:
+        content, kind = text, "text/plain; charset=utf-8"
         context |= {"title": title, "text": text}
         context |= {name: getattr(admin.site, name) for name in ("site_header", "site_title")}
         with suppress(ValueError):  # where nobody has collected the static files
             content = render_to_string("error.html", context, rendered_for)
             kind = "text/html; charset=utf-8"
-    response = HttpResponse(content, content_type=kind, status=status)
+        response = HttpResponse(content, content_type=kind, status=status)
     patch_vary_headers(response, ["Accept"])
     return response

@@ -28,7 +28,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from files import background, bodies, health
+from files import authentication, background, bodies, health
 from project.logs import RequestLogMiddleware
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
@@ -125,9 +125,12 @@ class Handler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         close_old_connections()
         try:
-            SessionMiddleware(_nothing).process_request(request)
-            AuthenticationMiddleware(_nothing).process_request(request)
+            if not authentication.authenticate(request):
+                SessionMiddleware(_nothing).process_request(request)
+                AuthenticationMiddleware(_nothing).process_request(request)
             return bodies.check(request, size)
+        except authentication.RefusedError as error:
+            raise RefusedError(error.response) from error
         except bodies.TooLargeError as error:
             raise RefusedError(bodies.too_large(request, error)) from error
         except Exception as error:

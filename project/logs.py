@@ -22,8 +22,11 @@ from files.activity import Activity
 from project.addresses import client_address
 from project.signals import request_answered
 
-# What signs a presigned URL, which libraries may put into their messages.
-SIGNATURE = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+")
+# What signs a presigned URL, which libraries may put into their messages, and tokens of programs,
+# which some put into addresses.
+SECRET = re.compile(
+    r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+|(files_)[0-9a-f]{40}"
+)
 
 SANE_ID = re.compile(r"[\w.:=/+-]{1,128}", re.ASCII)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -36,7 +39,7 @@ class LineFormatter(logging.Formatter):
     """A line of text, with a traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return SIGNATURE.sub(r"\1...", super().format(record))
+        return SECRET.sub(r"\1\2...", super().format(record))
 
 
 class JSONFormatter(logging.Formatter):
@@ -58,7 +61,7 @@ class JSONFormatter(logging.Formatter):
         line |= getattr(record, "facts", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return SIGNATURE.sub(r"\1...", json.dumps(line, default=str))
+        return SECRET.sub(r"\1\2...", json.dumps(line, default=str))
 
 
 class FaultFilter(logging.Filter):

@@ -130,6 +130,8 @@ ALLOWED_HOSTS = env.words("APP_ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.words("APP_CSRF_TRUSTED_ORIGINS")
 TRUSTED_PROXIES = env.number("APP_TRUSTED_PROXIES", 0)  # our own that stand before this process
 
+TOKEN_DAYS = env.number("APP_TOKEN_DAYS", 365)  # that a token may last
+
 METRICS = env.flag("APP_METRICS")
 METRICS_TOKEN = Hidden(env.text("APP_METRICS_TOKEN"))
 if METRICS and len(METRICS_TOKEN) < 16:
@@ -193,8 +195,9 @@ MIDDLEWARE = [
     "project.logs.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "project.csp.ContentSecurityPolicyMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "files.authentication.TokenMiddleware",  # what stands behind it is for people
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "files.bodies.BodyLimitMiddleware",
@@ -228,7 +231,7 @@ CSRF_FAILURE_VIEW = "project.errors.csrf_failure"
 # Ten failures of a user at an address, or a hundred of all at it, end its logins for half an hour.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "files.access.Backend",
 ]
 AXES_HANDLER = "project.logins.Handler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]

@@ -141,7 +141,7 @@ def test_files_in_the_trash_make_no_folder():
 def test_below_is_everything_that_begins_with_the_folder():
     make(KEYS)
     for folder in ("", "a/", "/", "a//"):
-        found = File.objects.filter(listing.below(folder)).values_list("object_key", flat=True)
+        found = File.objects.below(folder).values_list("object_key", flat=True)
         assert list(found) == sorted((k for k in KEYS if k.startswith(folder)), key=str.encode)
 
 

@@ -1,7 +1,7 @@
 """The list of files in the admin: folders, filters, pages by cursor."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -18,7 +18,7 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 from files import listing
 from files.admin.filters import STATE_VAR, is_trash
 from files.keys import folder_name, folders_to, is_folder, validate_object_key, visible
-from files.models import File
+from files.models import File, FileQuerySet
 
 FOLDER_VAR = "folder"
 BELOW_VAR = "below"
@@ -57,9 +57,10 @@ class FileChangeList(ChangeList):
         self.folder = _folder(request)
         self.in_trash = is_trash(request)
         self.is_flat = bool(self.query or BELOW_VAR in request.GET or STATE_VAR in request.GET)
-        self.filtered = super().get_queryset(request, exclude_parameters)
+        found = super().get_queryset(request, exclude_parameters)
+        self.filtered = cast("FileQuerySet", found)
         if self.is_flat:
-            return self.filtered.filter(listing.below(self.folder))
+            return self.filtered.below(self.folder)
         return listing.inside(self.filtered, self.folder)
 
     def get_results(self, request: HttpRequest) -> None:
@@ -213,7 +214,7 @@ class FileChangeList(ChangeList):
         """Count everything below the folder, as the filters have it."""
         try:
             with listing.time_limit():
-                return listing.usage(self.filtered.filter(listing.below(self.folder)))
+                return listing.usage(self.filtered.below(self.folder))
         except listing.TooSlowError:
             messages.error(request, gettext("Counting took too long."))
             return None

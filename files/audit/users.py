@@ -1,12 +1,13 @@
-"""Logins, and who is allowed what: by the signals of django.contrib.auth."""
+"""Logins, tokens, and who is allowed what: by signals."""
 
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import transaction
-from django.db.models.signals import m2m_changed, post_save, pre_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
 from files.audit.lines import record
 
@@ -24,6 +25,9 @@ def connect() -> None:
     post_save.connect(_compare_flags, sender=user)
     for relation in (user.user_permissions, user.groups, Group.permissions):
         m2m_changed.connect(_relation_changed, sender=relation.through)
+    token = apps.get_model("files", "Token")
+    post_save.connect(_token_saved, sender=token)
+    post_delete.connect(_token_deleted, sender=token)
 
 
 def _logged_in(sender: Any, user: Any, **about: Any) -> None:
@@ -88,3 +92,24 @@ def _record_permissions(subject: Any, changed: dict[str, Any]) -> None:
     """Record it once it is committed; who did it is known then too."""
     of = {"kind": subject._meta.model_name, "id": subject.pk, "name": str(subject)}
     transaction.on_commit(lambda: record("permissions", of=of, changed=changed), robust=True)
+
+
+def _token_saved(sender: Any, instance: Any, created: bool, **about: Any) -> None:
+    if created:
+        _record_token("create token", instance)
+
+
+def _token_deleted(sender: Any, instance: Any, **about: Any) -> None:
+    _record_token("revoke token", instance)
+
+
+def _record_token(action: str, token: Any) -> None:
+    of = {
+        "id": token.pk,
+        "name": token.name,
+        "user": _named(token.user),
+        "scope": token.scope,
+        "prefix": token.prefix,
+        "expires_at": token.expires_at,
+    }
+    transaction.on_commit(lambda: record(action, of=of), robust=True)

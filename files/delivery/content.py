@@ -29,7 +29,7 @@ from files.delivery.conditions import (
 )
 from files.delivery.headers import content_headers
 from files.delivery.streams import stream
-from files.errors import RETRY_AFTER, reason
+from files.errors import RETRY_AFTER, reason, refusal
 from files.models import File
 from files.storage import (
     CHUNK,
@@ -72,17 +72,17 @@ def _respond(request: HttpRequest, file: File) -> HttpResponseBase:
         return way(request, file, headers)
     except FileNotFoundError:
         file.mark_missing(True)
-        return _plain(404, MISSING, headers)
+        return _refused(request, 404, MISSING, headers, "missing")
     except ArchivedError as error:
-        return _plain(409, reason(error), headers)
+        return _refused(request, 409, reason(error), headers, "archived")
     except S3UnavailableError as error:
         logger.warning("%s: %s", log_name(file), error)
-        response = _plain(503, UNREACHABLE, headers)
+        response = _refused(request, 503, UNREACHABLE, headers)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except (PermissionError, S3Error) as error:
         logger.error("%s: %s", log_name(file), error)
-        return _plain(502, REFUSED, headers)
+        return _refused(request, 502, REFUSED, headers)
 
 
 def log_name(file: File) -> str:
@@ -90,10 +90,16 @@ def log_name(file: File) -> str:
     return f"File {file.pk} ({str(file)!r})"
 
 
-def _plain(status: int, text: "_StrPromise | str", headers: dict[str, str]) -> HttpResponse:
-    response = HttpResponse(str(text), status=status, headers=headers)
-    response.headers["Content-Type"] = "text/plain; charset=utf-8"
-    del response.headers["Content-Disposition"]
+def _refused(
+    request: HttpRequest,
+    status: int,
+    text: "_StrPromise | str",
+    headers: dict[str, str],
+    kind: str = "",
+) -> HttpResponse:
+    response = refusal(request, status, str(text), kind)
+    for name in ("Cache-Control", "Content-Security-Policy", "X-Content-Type-Options"):
+        response.headers[name] = headers[name]
     return response
 
 

@@ -1,0 +1,136 @@
+"""Programs: who comes with a token, and how such a request goes straight to its view."""
+
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+
+from files import access, activity
+from files.bodies import BodyLimitMiddleware
+from files.errors import problem, unauthenticated
+from files.models import Token
+from files.tokens import FORM
+
+# By what name failed tokens count among failed logins: no user can have it.
+NOBODY = "(token)"
+
+# Parameters in which other services take a token (RFC 6750 section 2.3, which advises against it).
+IN_ADDRESS = {"access_token", "token"}
+
+_BEARER = re.compile(rf"bearer +({FORM}) *", re.IGNORECASE | re.ASCII)
+
+logger = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class RefusedError(Exception):
+    """The request is refused before its view is called; `response` says why."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        self.response = response
+
+
+def takes_token(view: View) -> View:
+    """Let programs come to the view with a token."""
+    view.takes_token = True  # type: ignore[attr-defined]
+    return view
+
+
+def authenticate(request: HttpRequest) -> bool:
+    """Let a token's user be that of the request, and return whether there is one.
+
+    That is at an address whose view takes tokens. Raises RefusedError for a token that is none, no
+    longer or not here. It costs one query.
+    """
+    if not _takes_token(request):
+        return False
+    if not IN_ADDRESS.isdisjoint(request.GET):
+        text = _("Send the token in the header Authorization: addresses are logged and remembered.")
+        raise RefusedError(problem(400, text, "token-in-address"))
+    given = request.headers.get("Authorization", "")
+    if not given.lower().startswith("bearer"):
+        return False
+    found = _BEARER.fullmatch(given)
+    token = access.with_permissions(Token.objects.good(found[1]), "user").first() if found else None
+    if token is None:
+        raise RefusedError(_failed(request))
+    user: Any = access.keep_permissions(token.user, token)
+    user.token = token
+    request.user = user
+    request.auth = token  # type: ignore[attr-defined] # as Django REST framework has it
+    return True
+
+
+def _takes_token(request: HttpRequest) -> bool:
+    """Return whether the view takes tokens, which is all that is asked of most requests."""
+    is_told = "Authorization" in request.headers or "token" in request.META.get("QUERY_STRING", "")
+    if not is_told:
+        return False
+    try:
+        match = resolve(request.path_info)
+    except Resolver404:
+        return False
+    request.resolver_match = match
+    return getattr(match.func, "takes_token", False)
+
+
+def _failed(request: HttpRequest) -> HttpResponse:
+    """Answer 401, or 429 where too many tokens of the address have failed; it counts as a login."""
+    user_login_failed.send(sender=__name__, credentials={"username": NOBODY}, request=request)
+    if getattr(request, "axes_locked_out", False):
+        text = _("Too many tokens or logins from this address have failed: try again later.")
+        response = problem(429, text, "too-many-failures")
+        response.headers["Retry-After"] = str(int(settings.AXES_COOLOFF_TIME.total_seconds()))
+        return response
+    text = _("This token is not known, has expired or was revoked: ask for another one.")
+    return unauthenticated(text, "invalid_token")
+
+
+class TokenMiddleware:
+    """Calls the view for a user who has come with a token.
+
+    What stands behind it serves people: there is no session, no CSRF token and no message.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self._call = BodyLimitMiddleware(_call_view)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            has_token = authenticate(request)
+        except RefusedError as error:
+            return error.response
+        if not has_token:
+            return self.get_response(request)
+        if now := activity.current():
+            now.at_end.append(partial(_note_use, request.auth))  # type: ignore[attr-defined]
+        response = self._call(request)
+        patch_vary_headers(response, ["Authorization"])
+        return response
+
+
+def _call_view(request: HttpRequest) -> HttpResponseBase:
+    match: Any = request.resolver_match
+    response = match.func(request, *match.args, **match.kwargs)
+    if callable(getattr(response, "render", None)):
+        response = response.render()
+    return cast("HttpResponseBase", response)
+
+
+def _note_use(token: Token) -> None:
+    try:
+        token.note_use()
+    except DatabaseError as error:  # the answer has been sent
+        logger.warning("The use of token %s is not noted: %s", token.pk, error)
