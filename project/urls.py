@@ -16,6 +16,7 @@ site = admin.site
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", site.urls),
+    path("api/", include("files.api.urls")),
     path("files/", include("files.urls")),
     path("login/", site.login, name="login"),
     path("logout/", site.logout, name="logout"),

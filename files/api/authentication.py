@@ -1,0 +1,34 @@
+"""Who asks: a program by its token, which the middleware has found, or a person by a session."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from files.tokens import token_of
+
+
+class TokenAuthentication(BaseAuthentication):
+    """Takes the user whom `TokenMiddleware` has found, before anything of the request was read."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """Return the user and the token, None for a request without one."""
+        user = getattr(request._request, "user", None)
+        token = token_of(user)
+        return None if token is None else (user, token)
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return how to come (RFC 6750 section 3), which makes it a 401."""
+        return 'Bearer realm="files"'
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    """How the schema tells of tokens."""
+
+    target_class = TokenAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """Return the scheme, in OpenAPI's words."""
+        return {"type": "http", "scheme": "bearer", "description": "A token, as `files_...`."}

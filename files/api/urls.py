@@ -1,0 +1,12 @@
+"""The addresses of the API."""
+
+from django.urls import path
+
+from files.api import files, schema
+
+app_name = "api"
+
+urlpatterns = [
+    path("schema/", schema.SchemaView.as_view(), name="schema"),
+    path("files/<int:pk>/", files.FileView.as_view(), name="file"),
+]
