@@ -21,7 +21,7 @@ class TokenForm(forms.ModelForm):
     """A token that is to be made, by the days that it is to last."""
 
     days = forms.IntegerField(
-        label=_("days"), min_value=1, initial=usual_days, help_text=_("For how long it is good.")
+        label=_("Days"), min_value=1, initial=usual_days, help_text=_("For how long it is good.")
     )
 
     class Meta:
@@ -99,6 +99,10 @@ class TokenAdmin(admin.ModelAdmin):
     @admin.display(description=_("last used"), ordering="last_used_at")
     def last_used(self, token: Token) -> Any:
         return token.last_used_at or _("never")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, buttons | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         """Make the token; its text is for the answer alone."""
