@@ -39,7 +39,7 @@ from project import aws
 from tests import location, s3_servers
 from tests.faults import PATIENCE
 from tests.isolation import other_sessions
-from tests.responses import closing
+from tests.responses import closing, told
 from tests.servers import ASGI, WSGI
 
 pytestmark = pytest.mark.django_db
@@ -846,7 +846,7 @@ def test_nginx_shows_no_error_document_of_s3(make_file, viewer, nginx, proxy, up
         "GET", f"{url}/files/{file.pk}/", headers=cookie(viewer), retries=False
     )
     assert (answer.status, proxy.faults) == (status, [])
-    assert answer.data.startswith(b"The content ")
+    assert told(answer).startswith("The content ")
     assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
 
 
@@ -863,7 +863,7 @@ def test_a_missing_object_is_404_and_marked(make_file, viewer, serve, nginx, sto
         "GET", f"{start(APP_DELIVERY=way)}/files/{file.pk}/", headers=cookie(viewer)
     )
     file.refresh_from_db()
-    assert (answer.status, answer.data) == (404, b"The content is missing.")
+    assert (answer.status, told(answer)) == (404, "The content is missing.")
     assert file.missing_at is not None
 
 
