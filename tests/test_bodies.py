@@ -124,4 +124,8 @@ def test_a_body_of_which_nothing_comes_is_given_up(monkeypatch):
         await handler.Handler(1)(scope, asyncio.Event().wait, send)
 
     asyncio.run(ask())
-    assert [message.get("status") for message in sent] == [408, None, None]
+    start, body, end = sent
+    headers = [(name.decode(), value.decode()) for name, value in start["headers"]]
+    answer = urllib3.HTTPResponse(body["body"], headers, start["status"])
+    assert (answer.status, end) == (408, {"type": "http.response.body"})
+    assert told(answer) == "Nothing of the request has come for too long; try again."
