@@ -9,7 +9,7 @@ const GONE = 410; // the status of an upload that is over
 
 class RefusedError extends Error {
     constructor(answer, status) {
-        super(answer.message);
+        super(answer.message ?? answer.detail); // a problem document has `detail`
         this.taken = Boolean(answer.taken);
         this.replaceable = Boolean(answer.replaceable);
         this.status = status;
