@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
@@ -18,7 +17,7 @@ from django.urls import Resolver404, resolve
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 
-from files import access, activity
+from files import access
 from files.bodies import BodyLimitMiddleware
 from files.compiled import CompiledQuery
 from files.errors import problem, unauthenticated
@@ -143,8 +142,7 @@ class TokenMiddleware:
             return error.response
         if not has_token:
             return self.get_response(request)
-        if now := activity.current():
-            now.at_end.append(partial(_note_use, token_of(request.user)))
+        _note_use(token_of(request.user))
         response = self._call(request)
         patch_vary_headers(response, ["Authorization"])
         return response
@@ -161,5 +159,5 @@ def _call_view(request: HttpRequest) -> HttpResponseBase:
 def _note_use(token: Any) -> None:
     try:
         token.note_use()
-    except DatabaseError as error:  # the answer has been sent
+    except DatabaseError as error:  # such as in a database that is read-only for now
         logger.warning("The use of token %s is not noted: %s", token.pk, error)
