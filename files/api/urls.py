@@ -2,11 +2,11 @@
 
 from django.urls import path
 
-from files.api import files, schema
+from files.api import files, root
 
 app_name = "api"
 
 urlpatterns = [
-    path("schema/", schema.SchemaView.as_view(), name="schema"),
+    path("schema/", root.SchemaView.as_view(), name="schema"),
     path("files/<int:pk>/", files.FileView.as_view(), name="file"),
 ]
