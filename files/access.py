@@ -75,10 +75,10 @@ def readable(user: Any, files: "FileQuerySet") -> "FileQuerySet":
     if not may_see_trash(user):
         files = files.filter(deleted_at=None)
     token = token_of(user)
-    return files.filter(_within(token.prefix)) if token is not None and token.prefix else files
+    return files.filter(within(token.prefix)) if token is not None and token.prefix else files
 
 
-def _within(prefix: str) -> Q:
+def within(prefix: str) -> Q:
     """Match the files below the prefix, and contents in the trash that have been there."""
     kept = Q(object_key__gte=RESERVED, object_key__lt=key_after(RESERVED))
     below = Q(object_key__gte=prefix, object_key__lt=key_after(prefix))
