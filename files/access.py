@@ -55,6 +55,12 @@ def may_see_trash(user: Any) -> bool:
     return _is_granted(user, "restore") or _is_granted(user, "purge")
 
 
+def may_see_runs(user: Any) -> bool:
+    """Return whether the user may see distributed runs, whose lines name files of any folder."""
+    token = token_of(user)
+    return bool(user.has_perm("files.view_run")) and not (token and token.prefix)
+
+
 def may_read_any(user: Any) -> bool:
     """Return whether there may be content that the user may read.
 

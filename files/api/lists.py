@@ -15,6 +15,7 @@ from files.api.queries import (
     Cursor,
     FilesQuery,
     FilterQuery,
+    address,
     asked,
     files_below,
     folder_of,
@@ -59,7 +60,8 @@ class FilesView(View):
         """
         wanted = asked(request, FilesQuery)
         filters = {*FILTERS, "state"} & wanted.keys()
-        files, folder = files_below(request.user, wanted), None
+        files: Any = files_below(request.user, wanted)
+        folder = None
         if not (filters or wanted["below"]):
             folder = folder_of(request.user, wanted)
             files = listing.inside(files, folder)
@@ -87,15 +89,10 @@ def _tell(request: Request, page: listing.Page) -> dict[str, Any]:
     return {
         "folders": [{"prefix": folder} for folder in page.folders],
         "files": [tell(file) for file in page.files],
-        "next": page.next and _address(request, Cursor(page.next)),
-        "previous": page.previous and _address(request, Cursor(page.previous, is_backward=True)),
+        "next": page.next and address(request, cursor=Cursor(page.next).encode()),
+        "previous": page.previous
+        and address(request, cursor=Cursor(page.previous, is_backward=True).encode()),
     }
-
-
-def _address(request: Request, cursor: Cursor) -> str:
-    query = request.query_params.copy()
-    query["cursor"] = cursor.encode()
-    return str(request.build_absolute_uri(f"{request.path}?{query.urlencode()}"))
 
 
 class UsageView(View):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
 from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -22,7 +23,7 @@ TRASH = "trash"
 
 ORDERS: dict[str, listing.Order] = {"key": "object_key", "size": "size", "modified": "modified_at"}
 
-Rows = TypeVar("Rows", bound=FileQuerySet)
+Row = TypeVar("Row", bound=Model)
 
 
 class Cursor(NamedTuple):
@@ -156,11 +157,41 @@ class FilesQuery(FilterQuery):
     cursor = CursorField(required=False, help_text="As `next` and `previous` have it.")
 
 
+class NewestQuery(Query):
+    """Which page of what has ids that rise."""
+
+    limit = serializers.IntegerField(default=20, min_value=1, max_value=100)
+    before = serializers.IntegerField(
+        required=False, min_value=1, max_value=MAX_SIZE, help_text="Of lower ids than this one."
+    )
+
+
 def asked(request: Request, query: type[Query]) -> dict[str, Any]:
     """Return what the address asks for. Raises ValidationError with the name of a parameter."""
     found = query(data=request.query_params.dict())
     found.is_valid(raise_exception=True)
     return dict(found.validated_data)
+
+
+def newest(
+    request: Request, rows: QuerySet[Row], wanted: dict[str, Any]
+) -> tuple[list[Row], str | None]:
+    """Return a page of rows, the newest first, and the address of the next one."""
+    if "before" in wanted:
+        rows = rows.filter(pk__lt=wanted["before"])
+    with listing.time_limit():
+        found = list(rows.order_by("-pk")[: wanted["limit"] + 1])
+    page = found[: wanted["limit"]]
+    more = len(found) > len(page)
+    return page, address(request, before=str(page[-1].pk)) if more else None
+
+
+def address(request: Request, **changes: str) -> str:
+    """Return the address of the request with other parameters."""
+    query = request.query_params.copy()
+    for name, value in changes.items():
+        query[name] = value
+    return str(request.build_absolute_uri(f"{request.path}?{query.urlencode()}"))
 
 
 def folder_of(user: Any, wanted: dict[str, Any]) -> str:

@@ -28,7 +28,9 @@ MOMENTS = (
 
 def _moment(moment: datetime | None) -> str | None:
     """Return a time in UTC as ISO 8601 has it."""
-    return moment and moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 class FileSerializer(serializers.ModelSerializer):

@@ -1,5 +1,6 @@
 """What all views of the API have in common."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.http import Http404
@@ -16,13 +17,15 @@ from files.models import File
 class View(APIView):
     """A view that programs and people may use, as far as `needs` says for each method.
 
+    That is by the name of a permission, such as "view", or by a function of the user.
+
     `fails` says by which statuses each method may refuse what is asked, such as
     ``{"GET": (404,), "PATCH": (404, 409, 412)}``: the schema tells of them as problem documents.
     Those of any request need no word: 400, 401, 403, 406, 429, 500, 503, and with a body 408, 411,
     413, 415. Where 412 stands, the schema has the header If-Match.
     """
 
-    needs: ClassVar[dict[str, str]] = {}
+    needs: ClassVar[dict[str, str | Callable[[Any], bool]]] = {}
     fails: ClassVar[dict[str, tuple[int, ...]]] = {}
     http_method_names = ("get", "head", "post", "put", "patch", "delete")
 
