@@ -23,3 +23,7 @@ if settings.JOBS:
         path("runs/<int:pk>/", runs.RunView.as_view(), name="run"),
         path("runs/<int:pk>/lines/", runs.LinesView.as_view(), name="run_lines"),
     ]
+
+# What is told at the root is all that needs no id.
+_names = [url.name for url in urlpatterns if not url.pattern.converters]
+urlpatterns += [path("", root.RootView.as_view(names=_names), name="root")]

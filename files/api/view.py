@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from files import access
 from files.api.problems import ChangedError
 from files.authentication import takes_token
+from files.delivery.headers import CACHE_CONTROL
 from files.models import File
 
 
@@ -33,6 +34,12 @@ class View(APIView):
     def as_view(cls, **initkwargs: Any) -> Any:
         """Return the view as Django calls it, to which tokens may come."""
         return takes_token(super().as_view(**initkwargs))
+
+    def finalize_response(self, *arguments: Any, **options: Any) -> Any:
+        """Return the answer, which no cache may keep for others."""
+        response = super().finalize_response(*arguments, **options)
+        response.headers.setdefault("Cache-Control", CACHE_CONTROL)
+        return response
 
 
 def find_file(request: Request, pk: int) -> File:
