@@ -88,8 +88,9 @@ def ask(cases, ids):
     )
     @hypothesis.given(case=cases, is_there=st.booleans())
     def ask(case, is_there):
-        if is_there and "id" in case.path_parameters:
-            case.path_parameters["id"] = ids[case.path.split("/")[2]]
+        kind = case.path.split("/")[2]
+        if is_there and kind in ids and "id" in case.path_parameters:
+            case.path_parameters["id"] = ids[kind]
         case.call_and_validate(checks=CHECKS, timeout=PATIENCE)
 
     ask()
