@@ -14,6 +14,7 @@ class FileView(View):
     """One file."""
 
     needs: ClassVar = {"GET": "view"}
+    fails: ClassVar = {"GET": (404, 412)}
 
     @extend_schema(operation_id="get_file", responses=FileSerializer)
     def get(self, request: Request, pk: int) -> Response:

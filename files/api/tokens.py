@@ -99,6 +99,7 @@ class TokenView(View):
     """One token of one's own."""
 
     needs: ClassVar = {"GET": ANYBODY, "DELETE": ANYBODY}
+    fails: ClassVar = {"GET": (404,), "DELETE": (404,)}
 
     @extend_schema(operation_id="get_token", responses=TokenSerializer)
     def get(self, request: Request, pk: int) -> Response:
