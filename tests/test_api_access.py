@@ -55,6 +55,10 @@ api:zip             GET     401  403  200  403    403    403 200     200   200  
 api:zip             POST    401  403  200  403    403    403 200     200   200    200   200   200  200  404  404
 api:works           GET     401  200  200  200    200    200 200     200   200    200   200   200  200  200  200
 api:work            GET     401  200  200  200    200    200 200     200   200    200   200   200  200  200  200
+api:tokens          GET     401  200  200  200    200    200 200     200   200    200   200   200  200  200  200
+api:tokens          POST    401  403  201  201    201    201 201     403   403    201   201   403  201  403  400
+api:token           GET     401  200  200  200    200    200 200     404   404    404   404   404  404  404  404
+api:token           DELETE  401  204  204  204    204    204 204     404   404    404   404   404  404  404  404
 api:runs            GET     401  403  403  403    403    403 200     403   200    403   200   403  403  403  403
 api:run             GET     401  403  403  403    403    403 200     403   200    403   200   403  403  403  403
 api:run_lines       GET     401  403  403  403    403    403 200     403   200    403   200   403  403  403  403
@@ -63,10 +67,16 @@ files:content_by_key GET    401  403  200  403    403    403 200     200   200  
 """  # noqa: E501
 
 # What is sent to whom, where it is not the id of a file alone.
-BODIES = {("api:zip", "POST"): lambda file: {"ids": [file.pk]}}
+BODIES = {
+    ("api:tokens", "POST"): lambda file: {"prefix": "a/"},
+    ("api:zip", "POST"): lambda file: {"ids": [file.pk]},
+}
 QUERIES = {"files:content_by_key": lambda file: {"key": str(file)}}
 IDS = {
     "api:work": lambda file, user: Work.objects.create(user_id=user.pk if user else 0).pk,
+    "api:token": lambda file, user: (
+        Token.objects.issue(user, expires_at=expiry(1))[0].pk if user else 1
+    ),
     "api:run": lambda file, user: Run.objects.create(command="check_files").pk,
     "api:run_lines": lambda file, user: Run.objects.create(command="check_files").pk,
 }

@@ -49,7 +49,9 @@ def ids(make_file):
     work = Work.objects.create(user_id=user.pk, title="Move", messages=[[25, "Moved."]])
     run = Run.objects.create(command="check_files")
     run.ranges.create(lines=1, output="- a.txt\n", attempts=1, counts={"missing": 1})
-    return {"files": make_file("a/b.txt").pk, "works": work.pk, "runs": run.pk}
+    token, _ = Token.objects.issue(user, expires_at=expiry(1))
+    found = {"files": make_file("a/b.txt"), "works": work, "runs": run, "tokens": token}
+    return {name: row.pk for name, row in found.items()}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Tokens of one's own: a program makes some for others that may do no more than itself."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
@@ -59,7 +60,11 @@ class WantedTokenSerializer(serializers.Serializer):
     prefix = serializers.CharField(
         default="", allow_blank=True, trim_whitespace=False, validators=[validate_prefix]
     )
-    days = serializers.IntegerField(default=usual_days, min_value=1)
+    days = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        help_text="For how long it is good; without it 90, or as long as the token that makes it.",
+    )
 
 
 class TokensView(View):
@@ -88,8 +93,8 @@ class TokensView(View):
         wanted = WantedTokenSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         values = dict(wanted.validated_data)
-        expires_at = expiry(values.pop("days"))
-        made, text = Token.objects.issue(user, **values, expires_at=expires_at, parent=parent)
+        values["expires_at"] = _expiry(values.pop("days", None), parent)
+        made, text = Token.objects.issue(user, **values, parent=parent)
         made.text = text  # type: ignore[attr-defined]
         headers = {"Location": reverse("api:token", args=[made.pk], request=request)}
         return Response(MadeTokenSerializer(made).data, status=201, headers=headers)
@@ -111,6 +116,13 @@ class TokenView(View):
         """Revoke the token at once, and those that were made by it."""
         _find(request, pk).delete()
         return Response(status=204)
+
+
+def _expiry(days: int | None, parent: Token | None) -> datetime:
+    if days is not None:
+        return expiry(days)
+    usual = expiry(usual_days())
+    return usual if parent is None else min(usual, parent.expires_at)
 
 
 def _own(request: Request) -> TokenQuerySet:
