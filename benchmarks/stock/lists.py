@@ -195,8 +195,7 @@ def pages(rows: int) -> list[Page]:
         ),
         api(
             "the last page by size, descending",
-            everything
-            | {"order": "-size", "cursor": Cursor(json.dumps(["file", size, pk])).encode()},
+            everything | {"order": "-size", "cursor": last_by_size},
             {"offset": last * PER_PAGE - PER_PAGE, "ordering": "-size,-id"},
             same=True,
         ),
