@@ -55,6 +55,12 @@ def may_see_trash(user: Any) -> bool:
     return _is_granted(user, "restore") or _is_granted(user, "purge")
 
 
+def may_see_runs(user: Any) -> bool:
+    """Return whether the user may see distributed runs, whose lines name files of any folder."""
+    token = token_of(user)
+    return bool(user.has_perm("files.view_run")) and not (token and token.prefix)
+
+
 def may_read_any(user: Any) -> bool:
     """Return whether there may be content that the user may read.
 
@@ -75,10 +81,10 @@ def readable(user: Any, files: "FileQuerySet") -> "FileQuerySet":
     if not may_see_trash(user):
         files = files.filter(deleted_at=None)
     token = token_of(user)
-    return files.filter(_within(token.prefix)) if token is not None and token.prefix else files
+    return files.filter(within(token.prefix)) if token is not None and token.prefix else files
 
 
-def _within(prefix: str) -> Q:
+def within(prefix: str) -> Q:
     """Match the files below the prefix, and contents in the trash that have been there."""
     kept = Q(object_key__gte=RESERVED, object_key__lt=key_after(RESERVED))
     below = Q(object_key__gte=prefix, object_key__lt=key_after(prefix))

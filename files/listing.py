@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import psycopg.errors
 from django.db import OperationalError, connection, models, transaction
@@ -17,6 +17,7 @@ from files.models import FOLDER, File
 
 Order = Literal["object_key", "size", "modified_at"]
 Entry = str | File  # a folder, by the beginning of its keys, or a file
+T = TypeVar("T")
 
 # What an order sorts by, each with an index of its own. Only the key is unique.
 ORDERS: dict[Order, tuple[Any, ...]] = {
@@ -96,6 +97,22 @@ def bitmap_scans() -> Iterator[None]:
             cursor.execute(f"SET LOCAL {name} = off")
         cursor.execute("SET LOCAL work_mem = '64MB'")  # keeps a bitmap of 2 GB exact
         yield
+
+
+def in_time(find: Callable[[], T], *, is_filtered: bool) -> T:
+    """Return what `find` returns; where few of many files match, by a walk or else by sorting them.
+
+    Raises TooSlowError.
+    """
+    if is_filtered:
+        try:
+            with time_limit(WALK_SECONDS):
+                return find()
+        except TooSlowError:
+            with bitmap_scans():
+                return find()
+    with time_limit():
+        return find()
 
 
 def inside(files: QuerySet[File], folder: str) -> QuerySet[File]:

@@ -257,7 +257,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["files.api.permissions.Allowed"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["files.api.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "files.api.schema.AutoSchema",
     "DEFAULT_VERSIONING_CLASS": "rest_framework.versioning.AcceptHeaderVersioning",
     "DEFAULT_VERSION": "1",
@@ -268,11 +268,24 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "Files",
-    "DESCRIPTION": "A catalogue of files: the rows in PostgreSQL, the bytes in S3.",
-    "VERSION": None,
+    "DESCRIPTION": """A catalogue of files: the rows in PostgreSQL, the bytes in S3.
+
+Come with a token in the header `Authorization: Bearer files_...`. What goes wrong is a problem
+document (RFC 9457), whose `type` never changes.
+
+**What may change.** Within version 1, addresses, fields, parameters and kinds of problems are only
+added, so ignore those that you do not know. What is removed or gets another meaning has
+`Accept: application/json; version=2`; without a version you get version 1, for as long as the
+release notes (`CHANGELOG.md`) say. Texts for people, as in `detail`, may change at any time.""",
+    "VERSION": "1",
     "SCHEMA_PATH_PREFIX": "/api",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["files.api.permissions.Allowed"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "RunState": "files.api.runs.STATES",
+        "WorkState": "files.api.works.STATES",
+    },
     "PATH_CONVERTER_OVERRIDES": {"int": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
 }
 

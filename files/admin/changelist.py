@@ -1,6 +1,7 @@
 """The list of files in the admin: folders, filters, pages by cursor."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from django.contrib import messages
@@ -113,16 +114,8 @@ class FileChangeList(ChangeList):
         )
 
     def _sorted_page(self, request: HttpRequest) -> listing.Page:
-        """Return a page; where few of many files match, by a walk or else by sorting them."""
-        if self.is_flat and (self.query or self.has_active_filters):
-            try:
-                with listing.time_limit(listing.WALK_SECONDS):
-                    return self._page(request)
-            except listing.TooSlowError:
-                with listing.bitmap_scans():
-                    return self._page(request)
-        with listing.time_limit():
-            return self._page(request)
+        is_filtered = self.is_flat and bool(self.query or self.has_active_filters)
+        return listing.in_time(partial(self._page, request), is_filtered=is_filtered)
 
     def _unsorted_page(self, request: HttpRequest) -> listing.Page:
         """Return the first files found, when sorting all that match takes too long."""

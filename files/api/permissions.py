@@ -31,4 +31,6 @@ class Allowed(BasePermission):
         need = view.needs.get("GET" if request.method == "HEAD" else request.method)
         if need == ANYBODY:
             return True
+        if callable(need):
+            return bool(need(request.user))
         return need is not None and access.has_permission(request.user, need)

@@ -1,5 +1,6 @@
 """What all views of the API have in common."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.http import Http404
@@ -10,11 +11,14 @@ from rest_framework.views import APIView
 from files import access
 from files.api.problems import ChangedError
 from files.authentication import takes_token
+from files.delivery.headers import CACHE_CONTROL
 from files.models import File
 
 
 class View(APIView):
     """A view that programs and people may use, as far as `needs` says for each method.
+
+    That is by the name of a permission, such as "view", or by a function of the user.
 
     `fails` says by which statuses each method may refuse what is asked, such as
     ``{"GET": (404,), "PATCH": (404, 409, 412)}``: the schema tells of them as problem documents.
@@ -22,7 +26,7 @@ class View(APIView):
     413, 415. Where 412 stands, the schema has the header If-Match.
     """
 
-    needs: ClassVar[dict[str, str]] = {}
+    needs: ClassVar[dict[str, str | Callable[[Any], bool]]] = {}
     fails: ClassVar[dict[str, tuple[int, ...]]] = {}
     http_method_names = ("get", "head", "post", "put", "patch", "delete")
 
@@ -30,6 +34,12 @@ class View(APIView):
     def as_view(cls, **initkwargs: Any) -> Any:
         """Return the view as Django calls it, to which tokens may come."""
         return takes_token(super().as_view(**initkwargs))
+
+    def finalize_response(self, *arguments: Any, **options: Any) -> Any:
+        """Return the answer, which no cache may keep for others."""
+        response = super().finalize_response(*arguments, **options)
+        response.headers.setdefault("Cache-Control", CACHE_CONTROL)
+        return response
 
 
 def find_file(request: Request, pk: int) -> File:

@@ -11,14 +11,10 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
@@ -29,7 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from files import audit
 from files.delivery import content
 from files.delivery.headers import CACHE_CONTROL, file_name
-from files.delivery.streams import stream
+from files.delivery.streams import stream_rows
 from files.errors import reason
 from files.models import File
 from files.storage import CHUNK, ArchivedError, Body, ObjectChangedError, S3UnavailableError
@@ -59,23 +55,11 @@ def respond(
     `files` is iterated while the answer is sent. What cannot be read is listed in a last entry.
     """
     pieces = _pieces(files, base, translation.get_language())
-    if request.method == "HEAD":
-        pieces.close()
-    # Under ASGI, where a thread of its own is what a connection to the database belongs to.
-    thread = ThreadPoolExecutor(1, "archive")
-
-    def close() -> None:
-        pieces.close()
-        if isinstance(request, ASGIRequest):
-            connections.close_all()
-        thread.shutdown(wait=False)
-
     disposition = content_disposition_header(True, file_name(name))
-    return stream(
+    return stream_rows(
         request,
-        partial(next, pieces, b""),
-        close,
-        thread,
+        pieces,
+        "archive",
         headers={
             "Content-Type": "application/zip",
             "Content-Disposition": disposition or "attachment",

@@ -1,12 +1,14 @@
 """Contents that are sent piece by piece, only so many at a time."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from files.circuit import Bulkhead
@@ -38,6 +40,26 @@ def stream(
     else:
         pieces = _Pieces(_wsgi, read, close)
     return StreamingHttpResponse(pieces, **options)
+
+
+def stream_rows(
+    request: HttpRequest, pieces: Generator[bytes], name: str, **options: Any
+) -> StreamingHttpResponse:
+    """Answer with pieces that are made of rows of the database; none of them is empty.
+
+    A thread of its own, called `name`, makes them under ASGI, since a connection belongs to one.
+    """
+    if request.method == "HEAD":
+        pieces.close()
+    thread = ThreadPoolExecutor(1, name)
+
+    def close() -> None:
+        pieces.close()
+        if isinstance(request, ASGIRequest):
+            connections.close_all()
+        thread.shutdown(wait=False)
+
+    return stream(request, partial(next, pieces, b""), close, thread, **options)
 
 
 class _Pieces:
