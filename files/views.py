@@ -1,6 +1,7 @@
 """The content of files, at addresses that stay."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
@@ -11,19 +12,29 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 
 from files import access, audit, delivery
 from files.authentication import takes_token
-from files.errors import asks_for_html, problem, unauthenticated
+from files.errors import asks_for_html, problem, refusal, unauthenticated
 from files.keys import validate_object_key
 from files.models import File
 
 
 def _content_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Let programs come by a token, and the admin show PDFs in a frame."""
-    # CSRF would refuse other methods before they are called wrong; GET changes nothing.
-    return takes_token(csrf_exempt(require_safe(xframe_options_sameorigin(view))))
+    """Let programs come by a token with GET and HEAD, and the admin show PDFs in a frame."""
+    framed = xframe_options_sameorigin(view)
+
+    @takes_token
+    @csrf_exempt  # which would refuse other methods before they are called wrong
+    @wraps(view)
+    def safe(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method in {"GET", "HEAD"}:
+            return framed(request, *args, **kwargs)
+        response = refusal(request, 405, _("This address takes GET and HEAD alone."))
+        response.headers["Allow"] = "GET, HEAD"
+        return response
+
+    return safe
 
 
 @_content_view

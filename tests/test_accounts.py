@@ -8,13 +8,12 @@ from django.test import Client
 from django.urls import get_resolver
 
 from files.models import File
+from tests.responses import told
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/files/file/"
-LACK = (
-    "You may not view files yet: ask an administrator for the permission “Can view file”.".encode()
-)
+LACK = "You may not view files yet: ask an administrator for the permission “Can view file”."
 
 
 @pytest.fixture
@@ -62,7 +61,8 @@ def test_everybody_is_led_to_a_page_for_them(make_user, client, path, codenames,
         client.get(path, follow=True),
     ):
         assert (answer.request["PATH_INFO"], answer.status_code) == found
-        assert (LACK in answer.content) == (answer.status_code == 403)
+        text = told(answer) if answer.status_code == 403 else answer.content.decode()
+        assert (LACK in text) == (answer.status_code == 403)
 
 
 def test_a_login_leads_back_to_where_it_was_asked_for(make_user, client):
@@ -98,10 +98,10 @@ def test_everybody_can_change_the_password(make_user, client, path, is_staff):
 
 
 def test_a_page_without_permission_says_who_is_logged_in_and_lets_out(stranger):
-    page = stranger.get(LIST, headers={"Accept": "text/html"}).content
+    page = stranger.get(LIST, headers={"Accept": "text/html"}).content.decode()
     assert LACK in page
-    assert b"<strong>somebody</strong>" in page
-    assert b'action="/admin/logout/"' in page
+    assert "<strong>somebody</strong>" in page
+    assert 'action="/admin/logout/"' in page
 
 
 def test_a_reader_finds_all_of_the_files_and_links_to_nothing_else(reader, make_file):

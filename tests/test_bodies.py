@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 
 from files.models import File
 from project import handler
+from tests.responses import told
 from tests.servers import ASGI, WSGI
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,14 +40,15 @@ def session(client, django_user_model):
 
 
 def announce(url, path, headers):
-    """Send the headers of a request and nothing of its body; return status and text."""
+    """Send the headers of a request and nothing of its body; return status and sentence."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as server:
         server.putrequest("POST", path)
         for name, value in headers.items():
             server.putheader(name, value)
         server.endheaders()
         response = server.getresponse()
-        return response.status, response.read().decode()
+        found = urllib3.HTTPResponse(response.read(), response.getheaders(), response.status)
+        return found.status, told(found)
 
 
 def test_a_body_for_a_login_is_refused_before_it_is_read(url):
@@ -67,7 +69,7 @@ def test_a_body_without_a_length_is_read_no_further_than_it_may(serve):
         answer = urllib3.request("POST", f"{serve()}/login/", body=body(), retries=False)
     except urllib3.exceptions.HTTPError:
         pytest.fail("the server has not answered")
-    assert (answer.status, answer.data.decode()) == (413, TO_ANYBODY)
+    assert (answer.status, told(answer)) == (413, TO_ANYBODY)
 
 
 def test_wsgi_takes_no_body_without_a_length(serve):
@@ -118,4 +120,8 @@ def test_a_body_of_which_nothing_comes_is_given_up(monkeypatch):
         await handler.Handler(1)(scope, asyncio.Event().wait, send)
 
     asyncio.run(ask())
-    assert [message.get("status") for message in sent] == [408, None, None]
+    start, body, end = sent
+    headers = [(name.decode(), value.decode()) for name, value in start["headers"]]
+    answer = urllib3.HTTPResponse(body["body"], headers, start["status"])
+    assert (answer.status, end) == (408, {"type": "http.response.body"})
+    assert told(answer) == "Nothing of the request has come for too long; try again."

@@ -801,6 +801,19 @@ def test_who_may_not_replace_is_not_offered_it(open_page, make_file, errors):
     assert_conflict(errors)
 
 
+def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, errors):
+    page = open_page("view_file", "add_file")
+    page.goto(LIST)
+    Permission.objects.get(codename="add_file").user_set.clear()
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "failed")
+    text = "You may not do this: ask an administrator for the permission."
+    expect(uploading.get_by_role("status")).to_have_text(text)
+    assert objects(storage) == []
+    assert [re.search("403", error)[0] for error in errors] == ["403"]
+    errors.clear()
+
+
 def test_without_scripts_a_form_uploads(open_page):
     page = open_page(java_script_enabled=False)
     page.goto(f"{LIST}?folder=a%26b/")

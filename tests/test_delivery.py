@@ -5,6 +5,8 @@ import itertools
 import logging
 import os
 import re
+import shutil
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,8 +41,10 @@ from project import aws
 from tests import location, s3_servers
 from tests.faults import PATIENCE
 from tests.isolation import other_sessions
-from tests.responses import closing
+from tests.processes import skip_unless
+from tests.responses import closing, told
 from tests.servers import ASGI, WSGI
+from tests.test_views import bearer
 
 pytestmark = pytest.mark.django_db
 
@@ -55,19 +59,22 @@ def ask(make_file, viewer):
     file = make_file("a.txt", DATA)
 
     def ask(method="GET", **headers):
-        stat = file.storage.stat("a.txt")
-        date = delivery_date(stat.modified_at)
-        filled = {
-            name.replace("_", "-"): value.format(etag=stat.etag, date=date)
-            for name, value in headers.items()
-        }
         send = viewer.head if method == "HEAD" else viewer.get
-        with closing(send(f"/files/{file.pk}/", headers=filled)) as response:
+        with closing(send(f"/files/{file.pk}/", headers=filled(headers, file))) as response:
             data = b"".join(response.streaming_content) if response.streaming else response.content
         del response.headers["X-Request-ID"]  # each has its own
         return response, data
 
     return ask
+
+
+def filled(headers, file):
+    """Return the headers with `{etag}` and `{date}` filled in, and hyphens in their names."""
+    date = delivery_date(file.modified_at)
+    return {
+        name.replace("_", "-"): value.format(etag=file.etag, date=date)
+        for name, value in headers.items()
+    }
 
 
 def delivery_date(moment):
@@ -587,6 +594,12 @@ def cookie(viewer):
     return {"Cookie": f"sessionid={viewer.cookies['sessionid'].value}"}
 
 
+@pytest.fixture(params=["session", "token"])
+def credentials(request, viewer):
+    """Return the headers by which somebody comes who may view files."""
+    return bearer() if request.param == "token" else cookie(viewer)
+
+
 @pytest.mark.parametrize("command", [WSGI, ASGI])
 def test_both_kinds_of_server_send_the_first_byte_before_they_have_the_last(
     make_file, viewer, proxy, serve, command
@@ -687,13 +700,16 @@ NAMES = {
 }
 
 
-def test_nginx_answers_with_the_headers_of_the_application(make_file, viewer, nginx, serve, proxy):
+def test_nginx_answers_with_the_headers_of_the_application(
+    make_file, credentials, nginx, serve, proxy
+):
     file = make_file("a.css", DATA, ContentEncoding="gzip", ContentType="text/css")
     File.objects.update(size=10 * len(DATA))  # so that it is S3 that answers 416
     proxy.headers = dict.fromkeys(other_headers(), "of S3")
     endpoint = {"AWS_ENDPOINT_URL_S3": f"http://{proxy.host}"}
     streamed, carried = (
-        answers(f"{start(**endpoint)}/files/{file.pk}/", viewer, proxy) for start in (serve, nginx)
+        answers(f"{start(**endpoint)}/files/{file.pk}/", credentials, proxy)
+        for start in (serve, nginx)
     )
     assert carried == streamed
     assert [(status, set(headers)) for *_, status, _, headers in streamed] == [
@@ -701,13 +717,13 @@ def test_nginx_answers_with_the_headers_of_the_application(make_file, viewer, ng
     ]
 
 
-def answers(url, viewer, proxy):
+def answers(url, credentials, proxy):
     """Return the answers with their headers, without those that each server makes itself."""
     found = []
     for method, (asked, fault, status) in itertools.product(["GET", "HEAD"], ANSWERED):
         proxy.faults[:] = [fault] * 3  # requests that the application makes before it gives up
         answer = urllib3.request(
-            method, url, headers=asked | cookie(viewer), decode_content=False, retries=False
+            method, url, headers=asked | credentials, decode_content=False, retries=False
         )
         proxy.faults.clear()
         assert answer.status == of_method(method, status)
@@ -774,7 +790,7 @@ def server(request, storage):
 
 
 @pytest.mark.parametrize("way", ["stream", "redirect", "accel"])
-def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, server, way):
+def test_all_ways_give_the_same_answers(credentials, serve, nginx, storage, server, way):
     environ, client = server
     bucket = {"Bucket": storage.bucket_name, "Key": "a.txt"}
     client.put_object(Body=DATA, ContentType="text/plain", ContentEncoding="gzip", **bucket)
@@ -791,9 +807,7 @@ def test_all_ways_give_the_same_answers(viewer, serve, nginx, storage, server, w
             for name, value in asked.items()
         }
         expected = expected_answer(file, method, of_method(method, status), headers, date)
-        answer = urllib3.request(
-            method, url, headers=headers | cookie(viewer), decode_content=False
-        )
+        answer = urllib3.request(method, url, headers=headers | credentials, decode_content=False)
         names = COMPARED if answer.status in {200, 206} else expected[2]
         found = {name: answer.headers.get(name) for name in names}
         of_s3 = way == "redirect" and answer.status == 304
@@ -836,6 +850,50 @@ def test_nginx_sends_s3_no_cookie_and_answers_head(make_file, viewer, nginx, pro
     assert "Cookie" not in headers
 
 
+@pytest.mark.usefixtures("viewer")
+def test_nginx_sends_s3_no_token(make_file, nginx, proxy, storage):
+    file, token = make_file("a.txt", DATA), bearer()
+    url = f"{nginx(AWS_ENDPOINT_URL_S3=f'http://{proxy.host}')}/files/{file.pk}/"
+    proxy.requests.clear()
+    for asked, status in ASKED:
+        headers = filled(asked | token, file)
+        assert urllib3.request("GET", url, headers=headers).status == status
+    kinds = {headers.get("Authorization", "").split(" ")[0] for _, headers in proxy.requests}
+    assert kinds == {"AWS4-HMAC-SHA256", ""}  # of nginx, and of the application, in the URL
+    storage.delete("a.txt")
+    answer = urllib3.request("GET", url, headers=token)  # which nginx hands back, with its token
+    assert (answer.status, told(answer)) == (404, "The content is missing.")
+    assert token["Authorization"].split()[1] not in str(proxy.requests)
+
+
+@pytest.mark.usefixtures("viewer")
+@pytest.mark.parametrize(
+    ("asked", "status", "data"),
+    [
+        ({}, 200, DATA),
+        ({"Range": "bytes=10-19"}, 206, DATA[10:20]),
+        ({"If-None-Match": "{etag}"}, 304, b""),
+        ({"If-Match": '"x"'}, 412, b""),
+        ({"Range": "bytes=0-1", "If-Range": '"x"'}, 200, DATA),
+    ],
+)
+def test_curl_that_is_redirected_sends_s3_no_token(
+    make_file, serve, proxy, tmp_path, asked, status, data
+):
+    skip_unless(shutil.which("curl"), "curl is not installed")
+    file, token = make_file("a.txt", DATA), bearer()
+    url = serve(APP_DELIVERY="redirect", AWS_ENDPOINT_URL_S3=f"http://{proxy.host}")
+    proxy.requests.clear()
+    headers = [f"-H{name}: {value}" for name, value in filled(asked | token, file).items()]
+    target = tmp_path / "out"
+    target.touch()
+    command = ["curl", "-sSL", "-m10", "-w%{http_code}", "-o", str(target), *headers]
+    done = subprocess.run([*command, f"{url}/files/{file.pk}/"], capture_output=True, check=True)
+    assert (int(done.stdout), target.read_bytes()) == (status, data)
+    assert proxy.requests != []
+    assert token["Authorization"].split()[1] not in str(proxy.requests)
+
+
 @pytest.mark.parametrize(("upstream", "status"), [(403, 502), (401, 502), (500, 503), (503, 503)])
 def test_nginx_shows_no_error_document_of_s3(make_file, viewer, nginx, proxy, upstream, status):
     file = make_file("gone")
@@ -846,7 +904,7 @@ def test_nginx_shows_no_error_document_of_s3(make_file, viewer, nginx, proxy, up
         "GET", f"{url}/files/{file.pk}/", headers=cookie(viewer), retries=False
     )
     assert (answer.status, proxy.faults) == (status, [])
-    assert answer.data.startswith(b"The content ")
+    assert told(answer).startswith("The content ")
     assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
 
 
@@ -863,7 +921,7 @@ def test_a_missing_object_is_404_and_marked(make_file, viewer, serve, nginx, sto
         "GET", f"{start(APP_DELIVERY=way)}/files/{file.pk}/", headers=cookie(viewer)
     )
     file.refresh_from_db()
-    assert (answer.status, answer.data) == (404, b"The content is missing.")
+    assert (answer.status, told(answer)) == (404, "The content is missing.")
     assert file.missing_at is not None
 
 
@@ -901,9 +959,8 @@ def test_nginx_takes_the_longest_key_and_token(
 def test_nginx_logs_no_signature(make_file, viewer, nginx_with_logs):
     file = make_file("a.txt", DATA)
     folder, url = nginx_with_logs(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
-    answer = urllib3.request(
-        "GET", f"{url}/files/{file.pk}/", headers=cookie(viewer), retries=False
-    )
+    headers = cookie(viewer) | bearer()
+    answer = urllib3.request("GET", f"{url}/files/{file.pk}/", headers=headers, retries=False)
     end = time.monotonic() + PATIENCE
     while not (requests := (folder / "access.log").read_text("utf-8").casefold()):
         assert time.monotonic() < end  # it is written after the answer
@@ -911,7 +968,7 @@ def test_nginx_logs_no_signature(make_file, viewer, nginx_with_logs):
     assert answer.status == 503
     assert "http://127.0.0.1:9/" in errors
     assert f"get /files/{file.pk}/ http/1.1" in requests
-    for secret in ("signature", "x-amz", os.environ["AWS_ACCESS_KEY_ID"].casefold()):
+    for secret in ("signature", "x-amz", os.environ["AWS_ACCESS_KEY_ID"].casefold(), "bearer"):
         assert secret not in errors + requests
 
 

@@ -5,6 +5,7 @@ import urllib3
 from django.test import Client
 
 from files import delivery
+from tests.responses import told
 from tests.test_views import BROWSER
 
 pytestmark = pytest.mark.django_db
@@ -58,11 +59,11 @@ def ask(viewer, make_file, monkeypatch):
 
 
 @pytest.mark.parametrize("error", SENTENCES)
-def test_a_program_gets_a_sentence(ask, error):
+def test_a_program_gets_a_problem_document(ask, error):
     answer = ask(error)
-    assert answer.content.decode() == SENTENCES[error][1]
+    assert told(answer) == SENTENCES[error][1]
     assert answer.status_code == (403 if error == "csrf" else error)
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
     assert "Accept" in answer.headers["Vary"]
 
 

@@ -10,13 +10,14 @@ from django.test import Client, RequestFactory
 
 from project.addresses import client_address
 from project.logins import network
+from tests.responses import told
 from tests.test_views import BROWSER
 
 pytestmark = pytest.mark.django_db
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 NEW = "n0body-guesses"
-LOCKED = b"Too many logins have failed: try again in 30 minutes, or ask an administrator."
+LOCKED = "Too many logins have failed: try again in 30 minutes, or ask an administrator."
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def statuses(log_in, names, *arguments):
 def test_ten_failures_lock_a_user_out_at_that_address(log_in, path):
     assert statuses(log_in, ["somebody"] * 10, HERE, path) == [200] * 9 + [429]
     answer = log_in("somebody", "s3cret", HERE, path)
-    assert (answer.status_code, answer.content) == (429, LOCKED)
+    assert (answer.status_code, told(answer)) == (429, LOCKED)
     assert 1790 < int(answer.headers["Retry-After"]) <= 1800
 
 
@@ -53,7 +54,7 @@ def test_ten_guesses_of_the_old_password_lock_a_user_out_at_that_address(log_in)
 
     assert [change("wrong").status_code for _ in range(10)] == [200] * 9 + [429]
     answer = change("s3cret")
-    assert (answer.status_code, answer.content) == (429, LOCKED)
+    assert (answer.status_code, told(answer)) == (429, LOCKED)
     assert log_in("somebody", NEW, THERE).status_code == 200  # it has not been changed
     assert change("s3cret", THERE).status_code == 302
     assert log_in("somebody", NEW, THERE).status_code == 302
@@ -81,7 +82,7 @@ def test_a_success_makes_no_failure_forgotten(log_in):
 def test_a_lock_ends_half_an_hour_after_the_last_failure_that_counts(log_in):
     statuses(log_in, ["somebody"] * 15)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=29.5))
-    assert b"try again in 1 minute," in log_in("somebody", "s3cret").content
+    assert "try again in 1 minute," in told(log_in("somebody", "s3cret"))
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=0.5))
     assert statuses(log_in, ["somebody"] * 10) == [200] * 9 + [429]
 
@@ -115,7 +116,7 @@ def test_a_browser_that_is_locked_out_gets_a_page(log_in):
     statuses(log_in, ["somebody"] * 10)
     answer = log_in("somebody", "s3cret", accept=BROWSER)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert LOCKED in answer.content
+    assert LOCKED in answer.content.decode()
     assert b"<h1>Too many failed logins</h1>" in answer.content
 
 

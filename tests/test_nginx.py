@@ -3,6 +3,7 @@
 That it carries the bytes as the application would is in test_delivery.py.
 """
 
+import http.client
 import select
 import socket
 from contextlib import ExitStack, suppress
@@ -12,6 +13,8 @@ import pytest
 import urllib3
 
 from tests.faults import PATIENCE
+from tests.responses import told
+from tests.test_views import BROWSER
 
 pytestmark = pytest.mark.django_db
 
@@ -58,10 +61,11 @@ def test_slow_readers_hold_no_thread(make_file, viewer, nginx, connect):
 def test_one_address_has_a_limited_number_of_requests(nginx, connect):
     clients = [connect(nginx(), SLOW_BODY) for _ in range(101)]
     (refused,), _, _ = select.select(clients, [], [], PATIENCE)
-    head, _, text = refused.recv(2**16).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 429 ")
-    assert b"\r\nRetry-After: 5" in head
-    assert text == b"Too many ask at once from your address; try again in a moment."
+    answer = http.client.HTTPResponse(refused)
+    answer.begin()
+    found = urllib3.HTTPResponse(answer.read(), answer.getheaders(), answer.status)
+    assert (found.status, found.headers["Retry-After"]) == (429, "5")
+    assert told(found) == "Too many ask at once from your address; try again in a moment."
 
 
 def test_one_address_has_a_limited_number_of_logins(nginx):
@@ -91,7 +95,37 @@ def test_a_body_has_the_size_that_its_address_takes(nginx, address, mebibytes, i
     body = bytes(int(mebibytes * 2**20))
     answer = urllib3.request("POST", nginx() + address, body=body, retries=False)
     assert answer.status == 413  # of the application too, for somebody who has not logged in
-    assert (answer.data == b"This is too large to be sent at once.") == is_refused
+    assert (told(answer) == "This is too large to be sent at once.") == is_refused
+
+
+@pytest.fixture
+def ask_in_vain(front):
+    """Return what asks where the application does not answer, of a client that accepts this."""
+    _, url = front("http://127.0.0.1:9")
+
+    def ask_in_vain(accept):
+        headers = {"Accept": accept}
+        answer = urllib3.request("GET", f"{url}/files/1/", headers=headers, retries=False)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.headers["Vary"] == "Accept"
+        return answer
+
+    return ask_in_vain
+
+
+NO_ANSWER = "This site cannot be reached now; try again in a moment."
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/*", "text/html;q=0, */*", "application/json"])
+def test_nginx_tells_programs_a_problem_document(ask_in_vain, accept):
+    assert told(ask_in_vain(accept)) == NO_ANSWER
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "text/html", "image/png, Text/HTML ; q=0.1"])
+def test_nginx_tells_browsers_a_sentence(ask_in_vain, accept):
+    answer = ask_in_vain(accept)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.data.decode() == NO_ANSWER
 
 
 @pytest.mark.parametrize(

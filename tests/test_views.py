@@ -1,12 +1,18 @@
 """`GET /files/<id>/`, in this process; test_delivery.py asks over HTTP."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from files import access
-from files.models import File
-from tests.responses import closing
+from files.models import File, Token
+from files.tokens import expiry
+from tests import leaks
+from tests.responses import closing, told
 
 pytestmark = pytest.mark.django_db
 
@@ -19,6 +25,14 @@ def headers(client, url):
     """Return the headers, and leave the body where it is."""
     with closing(client.get(url)) as response:
         return response.headers
+
+
+def bearer(name="viewer"):
+    """Return the header of a program that has a token of this user."""
+    user = User.objects.get(username=name)
+    _, text = Token.objects.issue(user, name="x", expires_at=expiry(3))
+    leaks.add(text)
+    return {"Authorization": f"Bearer {text}"}
 
 
 def test_the_content_comes_with_its_headers(make_file, viewer):
@@ -94,12 +108,9 @@ def test_a_browser_without_a_session_is_sent_to_the_login(make_file, client):
 def test_a_program_without_a_session_gets_401(make_file, client, accept):
     given = {"Accept": accept} if accept else {}
     response = client.get(f"/files/{make_file().pk}/", headers=given)
-    assert (response.status_code, response.content) == (
-        401,
-        b"Log in first: this file is for users with a session alone.",
-    )
+    text = "Send a token in the header Authorization, or log in."
+    assert (response.status_code, told(response)) == (401, text)
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="files"'
-    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert "Accept" in response.headers["Vary"]
 
 
@@ -142,3 +153,31 @@ def test_other_methods_are_refused_before_login_and_csrf(viewer, method):
     for client in (viewer, Client(enforce_csrf_checks=True)):
         response = client.generic(method, "/files/1/")
         assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+        assert told(response) == "This address takes GET and HEAD alone."
+
+
+def test_a_browser_reads_why_its_method_is_refused(client):
+    response = client.post("/files/1/", headers={"Accept": BROWSER})
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.content == b"This address takes GET and HEAD alone."
+
+
+def tables(client, url, **headers):
+    """Return the table of each query of a request for the content, whatever it asks within."""
+    with CaptureQueriesContext(connection) as queries:
+        assert body(client.get(url, headers=headers)) == b"text"
+    return [re.findall(r'(?:FROM|UPDATE) "(\w+)"', query["sql"])[-1] for query in queries]
+
+
+def test_a_session_costs_a_query_each_for_itself_the_user_and_the_file(make_file, viewer):
+    url = make_file(data=b"text").get_absolute_url()
+    assert tables(viewer, url) == ["django_session", "auth_user", "files"]
+
+
+@pytest.mark.usefixtures("viewer")
+def test_a_token_costs_a_query_each_for_itself_and_the_file(make_file):
+    url, headers = make_file(data=b"text").get_absolute_url(), bearer()
+    used_first = tables(Client(), url, **headers)
+    assert used_first == ["files_token", "files", "files_token"]  # its use is noted by the hour
+    assert tables(Client(), url, **headers) == used_first[:2]
