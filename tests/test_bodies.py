@@ -106,6 +106,18 @@ def test_an_upload_may_have_its_limit(url, session, size):
     assert [file.size for file in File.objects.all()] == [size] * is_kept
 
 
+def test_a_body_in_chunks_arrives(serve, session, storage):
+    token = "t" * 32
+    headers = session("add_file") | {"X-CSRFToken": token}
+    headers["Cookie"] += f"; csrftoken={token}"
+    url, chunks = serve(), [b'{"key": "a", ', b'"size": 1}']
+    answer = urllib3.request("POST", url + WHOLE, body=iter(chunks), headers=headers)
+    assert (answer.status, storage.open("a").read()) == (201, b"".join(chunks))
+    headers["Content-Type"] = "application/json"
+    answer = urllib3.request("POST", f"{url}/api/uploads/", body=iter(chunks), headers=headers)
+    assert (answer.status, answer.json()["type"]) == (409, "urn:problem-type:files:taken")
+
+
 def test_a_body_of_which_nothing_comes_is_given_up(monkeypatch):
     monkeypatch.setattr(handler, "BODY_TIMEOUT", 0.1)
     monkeypatch.setattr(handler, "LINGER", 0.1)
