@@ -6,7 +6,6 @@ answer 503 for moments, and two rotations come in the middle. Each byte is compa
 
 import json
 import random
-import re
 import secrets
 import statistics
 import sys
@@ -16,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 import boto3
 import psutil
@@ -141,14 +141,15 @@ class Soak:
     def _upload(self, pool: Any, key: str) -> str:
         token = "t" * 32
         content = secrets.token_bytes(1024)
-        headers = {"Cookie": f"{self._cookie}; __Host-csrftoken={token}"}
-        fields = {"key": json.dumps(key), "content": (key, content), "csrfmiddlewaretoken": token}
-        url = f"{self.url}/admin/files/file/upload/whole/"
-        answer = pool.request("POST", url, fields=fields, headers=headers, redirect=False)
-        if answer.status != 200:
+        headers = {
+            "Cookie": f"{self._cookie}; __Host-csrftoken={token}",
+            "X-CSRFToken": token,
+        }
+        url = f"{self.url}/api/files/?{urlencode({'key': key})}"
+        answer = pool.request("POST", url, body=content, headers=headers, redirect=False)
+        if answer.status != 201:
             return str(answer.status)
-        (file,) = re.findall(r"/(\d+)/change/", answer.json()["url"])
-        self._kept.append((int(file), content))
+        self._kept.append((answer.json()["id"], content))
         return "ok"
 
     @contextmanager

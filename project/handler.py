@@ -115,6 +115,10 @@ class Handler(ASGIHandler):
             body.write(message.get("body", b""))
             size = max(size, body.tell())
             more = message.get("more_body", False)
+        if body.tell() and b"content-length" not in dict(scope["headers"]):
+            # Django and its packages take what comes in chunks, without a length, for nothing.
+            length = b"content-length", str(body.tell()).encode()
+            scope["headers"] = [*scope["headers"], length]
         body.seek(0)
 
     def _check(self, scope: Any, size: int) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import re
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from tests.servers import ASGI, WSGI
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MIB = 2**20
-WHOLE = "/admin/files/file/upload/whole/"
+WHOLE = "/api/files/?key=a"
 TO_ANYBODY = "You can send no more than 64.0\xa0KB to this address."
 
 
@@ -96,18 +95,27 @@ def test_only_those_who_may_upload_send_more_and_only_there(
 
 
 @pytest.mark.parametrize("size", [4 * MIB, 4 * MIB + 1])
-def test_an_upload_may_have_its_limit_and_a_form_around_it(url, session, size):
-    headers = session("add_file", "view_file")
-    page = urllib3.request("GET", f"{url}/admin/files/file/add/", headers=headers)
-    token, *_ = re.findall(r'csrfmiddlewaretoken" value="(\w+)"', page.data.decode())
-    cookie = page.headers["Set-Cookie"].partition(";")[0]
-    headers["Cookie"] += f"; {cookie}"
-    content = {"key": '"a"', "content": ("a", bytes(size)), "csrfmiddlewaretoken": token}
-    answer = urllib3.request("POST", url + WHOLE, fields=content, headers=headers)
+def test_an_upload_may_have_its_limit(url, session, size):
+    token = "t" * 32
+    headers = session("add_file") | {"X-CSRFToken": token}
+    headers["Cookie"] += f"; csrftoken={token}"
+    answer = urllib3.request("POST", url + WHOLE, body=bytes(size), headers=headers)
     is_kept = size == 4 * MIB
     # The server may know a content type of the admin's log by the id that it had in the last test.
     assert (answer.status == 413) is not is_kept
     assert [file.size for file in File.objects.all()] == [size] * is_kept
+
+
+def test_a_body_in_chunks_arrives(serve, session, storage):
+    token = "t" * 32
+    headers = session("add_file") | {"X-CSRFToken": token}
+    headers["Cookie"] += f"; csrftoken={token}"
+    url, chunks = serve(), [b'{"key": "a", ', b'"size": 1}']
+    answer = urllib3.request("POST", url + WHOLE, body=iter(chunks), headers=headers)
+    assert (answer.status, storage.open("a").read()) == (201, b"".join(chunks))
+    headers["Content-Type"] = "application/json"
+    answer = urllib3.request("POST", f"{url}/api/uploads/", body=iter(chunks), headers=headers)
+    assert (answer.status, answer.json()["type"]) == (409, "urn:problem-type:files:taken")
 
 
 def test_a_body_of_which_nothing_comes_is_given_up(monkeypatch):

@@ -666,11 +666,19 @@ def long_work(monkeypatch, slow_save):
     background.let_end(PATIENCE)
 
 
+WORK = re.compile(r"/api/works/\d+/$")
+
+
+def is_under_way(answer):
+    """Return whether the panel is told that long work goes on."""
+    return bool(WORK.search(answer.url)) and answer.ok and answer.json()["ended_at"] is None
+
+
 def test_a_large_upload_waits_for_long_work(page, long_work, large, errors):
     _, may = long_work
     page.goto(LIST)
-    page.route(re.compile(r"work/\d+/$"), lambda route: route.fulfill(status=503), times=1)
-    with page.expect_response(lambda answer: "refresh" in answer.headers):
+    page.route(WORK, lambda route: route.fulfill(status=503), times=1)
+    with page.expect_response(is_under_way):
         uploading = choose(page, large)
     expect_states(uploading, "storing")
     expect(uploading.get_by_role("button")).to_have_count(0)
@@ -728,7 +736,7 @@ def failing_save(long_work):
 def finish_long(page, file, may):
     """Begin an upload whose last step is long work; let it go on once the panel waits for it."""
     page.goto(LIST)
-    with page.expect_response(lambda answer: "refresh" in answer.headers):
+    with page.expect_response(is_under_way):
         uploading = choose(page, file)
     may.set()
     return uploading
@@ -740,7 +748,7 @@ def test_what_fails_in_long_work_is_shown(page, failing_save, large, storage, er
     uploading = finish_long(page, large, may)
     expect_states(uploading, "failed")
     expect(uploading.get_by_role("status")).to_have_text("The disk is full.")
-    assert "Upload of 'large.bin': The disk is full." in caplog.messages
+    assert "Upload: large.bin: The disk is full." in caplog.messages
     assert (keys(), objects(storage), open_uploads(storage)) == ([], [], [])
     assert [re.search("410", error)[0] for error in errors] == ["410"]
     errors.clear()

@@ -77,24 +77,26 @@ def cookies(answer):
     return {name: morsel.value for name, morsel in found.items()}
 
 
-def post(url, kept, **fields):
+def post(url, kept, content_type=None, **content):
     headers = {
         "Cookie": "; ".join(f"{name}={value}" for name, value in kept.items()),
         "X-CSRFToken": kept["__Host-csrftoken"],
+        **({"Content-Type": content_type} if content_type else {}),
     }
-    return urllib3.request("POST", url, fields=fields, headers=headers, redirect=False)
+    return urllib3.request("POST", url, headers=headers, redirect=False, **content)
 
 
 def test_a_file_goes_up_and_comes_down_through_all_of_it(site):
     kept = cookies(urllib3.request("GET", f"{site}/login/"))
-    kept |= cookies(post(f"{site}/login/", kept, username="admin", password="admin"))
+    login = {"username": "admin", "password": "admin"}
+    kept |= cookies(post(f"{site}/login/", kept, fields=login))
     uploaded = post(
-        f"{site}/admin/files/file/upload/whole/",
+        f"{site}/api/files/?key=/root/%C3%BC%20b.txt",
         kept,
-        key='"/root/ü b.txt"',
-        content=("b.txt", b"Hello from S3", "text/plain"),
+        "text/plain",
+        body=b"Hello from S3",
     )
-    pk = uploaded.json()["url"].split("/")[-3]
+    pk = uploaded.json()["id"]
     headers = {"Cookie": f"__Host-sessionid={kept['__Host-sessionid']}", "Range": "bytes=0-4"}
     answer = urllib3.request("GET", f"{site}/files/{pk}/", headers=headers)
     assert (answer.status, answer.data) == (206, b"Hello")

@@ -76,7 +76,7 @@ def test_one_address_has_a_limited_number_of_logins(nginx):
     assert urllib3.request("GET", f"{nginx()}/login/").status == 200
 
 
-UPLOAD = "/admin/files/file/upload/whole/"
+UPLOAD = "/api/files/"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,8 @@ UPLOAD = "/admin/files/file/upload/whole/"
         (UPLOAD, 17.1, True),
         ("/admin/files/file/add/", 16.5, False),
         ("/admin/files/file/42/replace/", 16.5, False),
-        ("/admin/files/file/upload/begin/", 2.6, True),
+        ("/api/files/42/content/", 16.5, False),
+        ("/api/uploads/", 2.6, True),
     ],
 )
 def test_a_body_has_the_size_that_its_address_takes(nginx, address, mebibytes, is_refused):

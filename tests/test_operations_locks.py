@@ -138,6 +138,20 @@ def test_a_file_that_was_moved_meanwhile_is_left_alone(transactional_db, make_fi
     assert (state(), locks()) == (before, 0)
 
 
+@pytest.mark.needs("conditional puts")
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_content_that_the_caller_has_not_seen_is_left_alone(
+    transactional_db, make_file, storage, action
+):
+    file = make_file("a.txt", b"old")
+    File.objects.get().replace(ContentFile(b"theirs"))
+    before = state()
+    with pytest.raises(ConflictError, match="Another operation on the file"):
+        ACTIONS[action](file)
+    assert (state(), locks()) == (before, 0)
+    assert objects(storage) == {"a.txt": b"theirs", str(kept()): b"old"}
+
+
 @pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.needs("conditional puts")
 def test_an_upload_is_not_aborted_by_another_operation_on_the_file(make_file, storage):

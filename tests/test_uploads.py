@@ -1,10 +1,11 @@
-"""Uploads by the browser: what the script asks, and what it gets."""
+"""Uploads by the API, which programs and the list of files in a browser ask: what they get."""
 
 import base64
 import hashlib
 import io
 import json
 import random
+from urllib.parse import urlencode
 
 import hypothesis
 import pytest
@@ -12,18 +13,23 @@ import urllib3
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import resolve
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from files.api.serializers import etag_of
+from files.changes import IN_TRASH
 from files.models import File
 from files.operations import changes
 from files.storage.checksums import of_parts
-from files.uploads import json_views, steps
+from files.uploads import steps
 from tests import location
+from tests.operations import objects
 
 pytestmark = pytest.mark.django_db
 
-UPLOAD = "/admin/files/file/upload/"
+FILES = "/api/files/"
+STEPS = {"begin": "", "parts": "parts/", "finish": "finish/", "abort": "abort/"}
 PART = 5 * 2**20
 DATA = random.Random(0).randbytes(PART * 2 + 1000)
 SIZE = len(DATA)
@@ -40,7 +46,25 @@ def _small_parts(monkeypatch):
 
 
 def ask(client, step, **asked):
-    return client.post(f"{UPLOAD}{step}/", asked, content_type="application/json")
+    return client.post(f"/api/uploads/{STEPS[step]}", asked, content_type="application/json")
+
+
+def whole(client, key, data=b"new", kind="text/plain", headers=None, **asked):
+    """Send a small file as a browser does."""
+    query = urlencode({"key": key, **asked})
+    return client.post(f"{FILES}?{query}", data, content_type=kind, headers=headers)
+
+
+def refused(response):
+    """Return status and sentence of a refusal."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["detail"]
+
+
+def conflict(response):
+    """Return what the dialogue about a key that is taken needs."""
+    assert response.status_code == 409
+    return {name: response.json()[name] for name in ("detail", "taken", "replaceable")}
 
 
 def begin(client, key="big.bin", size=SIZE, **asked):
@@ -49,20 +73,24 @@ def begin(client, key="big.bin", size=SIZE, **asked):
 
 
 def abort(client, plan):
-    assert client.post(f"{UPLOAD}abort/", {"ticket": plan["ticket"]}).status_code == 200
+    assert ask(client, "abort", ticket=plan["ticket"]).status_code == 204
 
 
 def send(client, plan, data=DATA):
     """Send the parts as a browser does; return their checksums."""
     digests = []
-    for start in range(0, len(data), plan["partSize"]):
-        part = data[start : start + plan["partSize"]]
+    for start in range(0, len(data), plan["part_size"]):
+        part = data[start : start + plan["part_size"]]
         digests.append(base64.b64encode(hashlib.sha256(part).digest()).decode())
-        asked = {"ticket": plan["ticket"], "number": len(digests), "digest": digests[-1]}
-        signed = ask(client, "sign", **asked).json()
+        asked = {"ticket": plan["ticket"], "number": len(digests), "sha256": digests[-1]}
+        signed = ask(client, "parts", **asked).json()
         answer = urllib3.request("PUT", signed["url"], body=part, headers=signed["headers"])
         assert answer.status == 200
     return digests
+
+
+def sha256(data):
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 def open_uploads(storage):
@@ -89,12 +117,12 @@ def history():
 @pytest.mark.needs("checksums")
 def test_a_large_file_goes_in_parts_and_then_has_a_row(admin_client, storage):
     plan = begin(admin_client, "a//b.pdf").json()
-    assert (plan["direct"], plan["partSize"]) == (True, PART)
+    assert (plan["direct"], plan["part_size"]) == (True, PART)
     digests = send(admin_client, plan)
     assert not File.objects.exists()
-    stored = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests).json()
+    stored = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests).json()
     file = File.objects.get()
-    assert stored == {"key": "a//b.pdf", "url": f"/admin/files/file/{file.pk}/change/"}
+    assert (stored["id"], stored["key"], stored["version"]) == (file.pk, str(file), etag_of(file))
     assert file.open().read() == DATA
     assert (file.size, file.content_type) == (len(DATA), "application/pdf")
     assert file.etag == storage.stat("a//b.pdf").etag
@@ -106,13 +134,14 @@ def test_a_small_file_goes_whole(admin_client, storage):
     assert begin(admin_client, size=PART).json() == {"direct": False}
     assert begin(admin_client, direct=False).json() == {"direct": False}
     assert open_uploads(storage) == []
-    content = SimpleUploadedFile("x", b"text", "text/plain")
-    fields = {"key": json.dumps("a//b\tc"), "content": content}
-    stored = admin_client.post(f"{UPLOAD}whole/", fields).json()
+    response = whole(admin_client, "a//b\tc", b"text", "text/plain; charset=utf-8")
     file = File.objects.get()
-    assert str(file) == "a//b\tc"
-    assert stored == {"key": "a//b␉c", "url": f"/admin/files/file/{file.pk}/change/"}
-    assert (file.read_text(), file.content_type) == ("text", "text/plain")
+    assert (response.status_code, response.json()["key"]) == (201, "a//b\tc")
+    assert response.headers["Location"] == f"http://testserver/api/files/{file.pk}/"
+    assert response.headers["ETag"] == response.json()["version"] == etag_of(file)
+    assert (str(file), file.checksum) == ("a//b\tc", f"SHA256:{sha256(b'text')}")
+    assert (file.read_text(), file.content_type) == ("text", "text/plain; charset=utf-8")
+    assert history() == ["Added."]
 
 
 @pytest.mark.parametrize(
@@ -135,12 +164,9 @@ def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage,
     make_file("taken")
     make_file("trashed").trash()
     put("object", b"old")
-    refused = {"message": message, "taken": True, "replaceable": key != "object"}
-    response = begin(admin_client, key)
-    assert (response.status_code, response.json()) == (409, refused)
-    fields = {"key": json.dumps(key), "content": SimpleUploadedFile("x", b"new")}
-    response = admin_client.post(f"{UPLOAD}whole/", fields)
-    assert (response.status_code, response.json()) == (409, refused)
+    asked = {"detail": message, "taken": True, "replaceable": key != "object"}
+    assert conflict(begin(admin_client, key)) == asked
+    assert conflict(whole(admin_client, key)) == asked
     assert storage.open(key).read() != b"new"
     assert open_uploads(storage) == []
 
@@ -150,10 +176,9 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
     plan = begin(admin_client).json()
     digests = send(admin_client, plan)
     put("big.bin", b"first")
-    response = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests)
+    response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
     message = "There is an object of this key."
-    refused = {"message": message, "taken": True, "replaceable": False}
-    assert (response.status_code, response.json()) == (409, refused)
+    assert conflict(response) == {"detail": message, "taken": True, "replaceable": False}
     assert storage.open("big.bin").read() == b"first"
     assert not File.objects.exists()
 
@@ -165,14 +190,12 @@ def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash
     if in_trash:
         file.trash()
     plan = begin(admin_client, replace=True).json()
-    stored = ask(admin_client, "finish", ticket=plan["ticket"], digests=send(admin_client, plan))
-    assert stored.json()["url"] == f"/admin/files/file/{file.pk}/change/"
+    stored = ask(admin_client, "finish", ticket=plan["ticket"], sha256=send(admin_client, plan))
+    assert stored.json()["id"] == file.pk
     live = File.objects.live().get()
     assert (live.pk, str(live), live.open().read()) == (file.pk, "big.bin", DATA)
     assert File.objects.trashed().get().read_text() == "old"
-    content = SimpleUploadedFile("x", b"small")
-    small = {"key": json.dumps("big.bin"), "content": content, "replace": "on"}
-    admin_client.post(f"{UPLOAD}whole/", small)
+    assert whole(admin_client, "big.bin", b"small", replace="true").json()["size"] == 5
     assert live.read_text() == "small"
     assert File.objects.trashed().count() == 2
     assert history() == ["Replaced the content; the former one is in the trash."] * 2
@@ -186,14 +209,14 @@ def interrupt(*arguments):
 def test_a_replacement_that_was_interrupted_is_noted(admin_client, make_file, monkeypatch):
     make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
-    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    finish = {"ticket": plan["ticket"], "sha256": send(admin_client, plan)}
     with monkeypatch.context() as patch:
         patch.setattr(changes, "insert_kept", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ask(admin_client, "finish", **finish)
     assert File.objects.get().size == 3
     for _ in range(2):
-        assert ask(admin_client, "finish", **finish).status_code == 200
+        assert ask(admin_client, "finish", **finish).json()["size"] == SIZE
         sizes = [(row.name, row.size) for row in File.objects.order_by("size")]
         assert sizes == [("big.bin", 3), ("big.bin", SIZE)]
 
@@ -204,17 +227,15 @@ def test_a_file_to_be_replaced_that_is_gone_is_a_sentence(admin_client, make_fil
     file = make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
     file.rename("other") if change == "rename" else file.delete()
-    response = ask(admin_client, "finish", ticket=plan["ticket"], digests=[])
-    assert response.status_code == 400
-    assert response.json()["message"] == "The file has been moved or deleted: begin again."
+    response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=[])
+    assert refused(response) == (400, "The file has been moved or deleted: begin again.")
 
 
 def test_parts_that_are_missing_make_no_file(admin_client, storage):
     plan = begin(admin_client).json()
     digests = send(admin_client, plan, DATA[:PART])
-    response = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests)
-    assert response.status_code == 502
-    assert response.json()["message"] == f"S3 has {PART} bytes of {len(DATA)}."
+    response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
+    assert refused(response) == (502, f"S3 has {PART} bytes of {len(DATA)}.")
     assert not File.objects.exists()
     assert not storage.exists("big.bin")
 
@@ -222,7 +243,7 @@ def test_parts_that_are_missing_make_no_file(admin_client, storage):
 def test_parts_that_are_not_what_was_sent_make_no_file(admin_client, storage):
     plan = begin(admin_client).json()
     digests = send(admin_client, plan)
-    response = ask(admin_client, "finish", ticket=plan["ticket"], digests=digests[::-1])
+    response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests[::-1])
     assert response.status_code == 502
     assert not File.objects.exists()
     assert not storage.exists("big.bin")
@@ -231,9 +252,9 @@ def test_parts_that_are_not_what_was_sent_make_no_file(admin_client, storage):
 @pytest.mark.needs("checksums")
 def test_finishing_again_is_the_same(admin_client, make_file):
     plan = begin(admin_client).json()
-    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    finish = {"ticket": plan["ticket"], "sha256": send(admin_client, plan)}
     first, second = (ask(admin_client, "finish", **finish) for _ in range(2))
-    assert (first.json(), second.status_code) == (second.json(), 200)
+    assert (first.json(), second.status_code) == (second.json(), 201)
     assert File.objects.count() == 1
 
 
@@ -241,9 +262,9 @@ def test_finishing_again_is_the_same(admin_client, make_file):
 def test_finishing_a_replacement_again_is_the_same(admin_client, make_file):
     make_file("big.bin", b"old")
     plan = begin(admin_client, replace=True).json()
-    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    finish = {"ticket": plan["ticket"], "sha256": send(admin_client, plan)}
     first, second = (ask(admin_client, "finish", **finish) for _ in range(2))
-    assert (first.json(), second.status_code) == (second.json(), 200)
+    assert (first.json(), second.status_code) == (second.json(), 201)
     assert File.objects.trashed().get().read_text() == "old"
 
 
@@ -251,26 +272,30 @@ def test_an_upload_is_aborted(admin_client, storage):
     plan = begin(admin_client).json()
     send(admin_client, plan, DATA[:PART])
     assert open_uploads(storage) == ["big.bin"]
-    response = admin_client.post(f"{UPLOAD}abort/", {"ticket": plan["ticket"]})
-    assert (response.status_code, open_uploads(storage)) == (200, [])
+    abort(admin_client, plan)
+    assert open_uploads(storage) == []
 
 
 def test_a_ticket_is_for_its_user_alone(admin_client, client, django_user_model):
     plan = begin(admin_client).json()
     django_user_model.objects.create_superuser("other")
     client.force_login(django_user_model.objects.get(username="other"))
-    asked = {"ticket": plan["ticket"], "number": 1, "digest": DIGEST, "digests": []}
-    assert ask(client, "sign", **asked).status_code == 403
-    assert ask(client, "finish", **asked).status_code == 403
-    assert client.post(f"{UPLOAD}abort/", asked).status_code == 403
-    assert admin_client.post(f"{UPLOAD}abort/", asked).status_code == 200
+    assert_refused_each(client, plan)
+    abort(admin_client, plan)
+
+
+def assert_refused_each(client, plan):
+    """Check that no step of the upload is for this client."""
+    ticket = plan["ticket"]
+    assert ask(client, "parts", ticket=ticket, number=1, sha256=DIGEST).status_code == 403
+    assert ask(client, "finish", ticket=ticket, sha256=[]).status_code == 403
+    assert ask(client, "abort", ticket=ticket).status_code == 403
 
 
 @pytest.mark.parametrize("ticket", ["", "x", "WzFd:1tabcd:AAAA"])
 def test_a_ticket_that_nobody_wrote_is_refused(admin_client, ticket):
-    response = ask(admin_client, "sign", ticket=ticket, number=1, digest=DIGEST)
-    assert response.status_code == 400
-    assert response.json()["message"] == "This upload is too old: begin again."
+    response = ask(admin_client, "parts", ticket=ticket, number=1, sha256=DIGEST)
+    assert refused(response) == (400, "This upload is too old: begin again.")
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
@@ -280,7 +305,7 @@ def test_a_ticket_that_nobody_wrote_is_refused(admin_client, ticket):
         (["view_file"], 403),
         (["view_file", "add_file"], 403),
         pytest.param(
-            ["add_file", "replace_file"], 200, marks=pytest.mark.needs("conditional puts")
+            ["add_file", "replace_file"], 201, marks=pytest.mark.needs("conditional puts")
         ),
     ],
 )
@@ -292,9 +317,7 @@ def test_adding_and_replacing_are_permissions(
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)
     assert begin(client, "a", replace=True).status_code == status
-    content = SimpleUploadedFile("x", b"new")
-    small = {"key": json.dumps("a"), "content": content, "replace": "on"}
-    assert client.post(f"{UPLOAD}whole/", small).status_code == status
+    assert whole(client, "a", replace="true").status_code == status
 
 
 KEPT = {"key": "a", "size": SIZE, "type": ""}
@@ -313,8 +336,6 @@ DEEP = "[" * 100_000
         ({"size": -1}, "“size” must be a whole number of bytes, 0 or more."),
         ({"size": True}, "“size” must be a whole number of bytes, 0 or more."),
         ({"size": 1.5}, "“size” must be a whole number of bytes, 0 or more."),
-        ({"size": float("inf")}, "“size” must be a whole number of bytes, 0 or more."),
-        ({"size": float("nan")}, "“size” must be a whole number of bytes, 0 or more."),
         ({"type": "text/plain\r\nx: y"}, "“type” must be printable ASCII: no header can hold it."),
         ({"type": "text/ü"}, "“type” must be printable ASCII: no header can hold it."),
         ({"type": "\ud800"}, "“type” must be printable ASCII: no header can hold it."),
@@ -325,8 +346,7 @@ DEEP = "[" * 100_000
 )
 def test_what_cannot_be_is_refused_in_a_sentence(admin_client, storage, asked, message):
     response = ask(admin_client, "begin", **KEPT | asked)
-    refused = {"message": message, "taken": False, "replaceable": False}
-    assert (response.status_code, response.json()) == (400, refused)
+    assert refused(response) == (400, message)
     assert open_uploads(storage) == []
 
 
@@ -343,18 +363,15 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
 ):
     settings.MAX_UPLOAD = PART
     response = ask(admin_client, "begin", **KEPT | asked)
-    assert (response.status_code, response.json()["message"]) == (413, message)
+    assert refused(response) == (413, message)
     assert open_uploads(storage) == []
 
 
-def test_a_form_takes_no_more_than_goes_through_the_application(admin_client, storage, settings):
+def test_no_more_goes_at_once_than_through_the_application(admin_client, storage, settings):
     settings.MAX_UPLOAD = 3
     content = SimpleUploadedFile("x", b"text")
-    fields = {"key": json.dumps("a"), "content": content}
-    response = admin_client.post(f"{UPLOAD}whole/", fields)
-    message = "At most 3\xa0bytes can be sent in a form; drop larger files on the list."
-    assert (response.status_code, response.json()["message"]) == (413, message)
-    content.seek(0)
+    message = "At most 3\xa0bytes can be sent at once; larger files go in parts, as from the list."
+    assert refused(whole(admin_client, "a", b"text")) == (413, message)
     page = admin_client.post("/admin/files/file/add/", {"content": content, "key": "a"})
     assert page.context["adminform"].form.errors == {"content": [message]}
 
@@ -365,8 +382,8 @@ def test_a_part_is_sent_in_its_own_length_alone(admin_client, number, length):
     data = bytes(length)
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     plan = begin(admin_client).json()
-    asked = {"ticket": plan["ticket"], "number": number, "digest": digest}
-    signed = ask(admin_client, "sign", **asked).json()
+    asked = {"ticket": plan["ticket"], "number": number, "sha256": digest}
+    signed = ask(admin_client, "parts", **asked).json()
     answer = urllib3.request("PUT", signed["url"], body=data, headers=signed["headers"])
     assert answer.status == 403
     abort(admin_client, plan)
@@ -374,9 +391,8 @@ def test_a_part_is_sent_in_its_own_length_alone(admin_client, number, length):
 
 def test_a_part_beyond_the_size_is_not_signed(admin_client):
     plan = begin(admin_client).json()
-    response = ask(admin_client, "sign", ticket=plan["ticket"], number=4, digest=DIGEST)
-    message = "The file has no part of this number."
-    assert (response.status_code, response.json()["message"]) == (400, message)
+    response = ask(admin_client, "parts", ticket=plan["ticket"], number=4, sha256=DIGEST)
+    assert refused(response) == (400, "The file has no part of this number.")
     abort(admin_client, plan)
 
 
@@ -385,7 +401,7 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
     plans = [begin(admin_client, key).json() for key in "ab"]
     response = begin(admin_client, "c")
     message = "You have 2 unfinished uploads: finish or cancel one first."
-    assert (response.status_code, response.json()["message"]) == (429, message)
+    assert refused(response) == (429, message)
     abort(admin_client, plans[0])
     for plan in (plans[1], begin(admin_client, "c").json()):
         abort(admin_client, plan)
@@ -394,11 +410,13 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("", "The request must be JSON."),
-        ("{", "The request must be JSON."),
-        (b"\xff", "The request must be JSON."),
-        (DEEP, "The request must be JSON."),
-        ('{"size": ' + "9" * 5000 + "}", "The request must be JSON."),
+        ("", "“key” is missing."),
+        ("{", "JSON parse error - "),
+        (b"\xff", "JSON parse error - "),
+        (DEEP, "This is nested too deep."),
+        ('{"size": ' + "9" * 5000 + "}", "JSON parse error - "),
+        ('{"size": NaN}', "JSON parse error - "),
+        ('{"size": -Infinity}', "JSON parse error - "),
         ("[]", "The request must be a JSON object."),
         ("null", "The request must be a JSON object."),
         ("{}", "“key” is missing."),
@@ -407,58 +425,109 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
     ids=lambda value: str(value)[:40],
 )
 def test_what_is_no_request_is_refused_in_a_sentence(admin_client, body, message):
-    response = admin_client.post(f"{UPLOAD}begin/", body, content_type="application/json")
-    assert (response.status_code, response.json()["message"]) == (400, message)
+    response = admin_client.post("/api/uploads/", body, content_type="application/json")
+    status, told = refused(response)
+    assert (status, told[: len(message)]) == (400, message)
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("query", "message"),
     [
-        ({}, "“key” is missing."),
-        ({"key": "a"}, "“key” must be JSON."),
-        ({"key": DEEP}, "“key” must be JSON."),
-        ({"key": "1"}, "“key” must be a text."),
-        ({"key": '"a"'}, "“content” is missing."),
-        ({"key": '"a"', "content": "text"}, "“content” is missing."),
+        ("", "“key” is missing."),
+        ("key", "A key must not be empty."),
+        ("key=%00", "PostgreSQL cannot keep a key with a NUL character."),
+        ("key=%FF", "A key must be valid Unicode."),
+        ("key=%ED%A0%80", "A key must be valid Unicode."),
+        ("key=.files/a", "Keys that begin with .files/ are reserved: choose another key."),
+        (f"key={'x' * 1025}", "A key has at most 1024 bytes in UTF-8; this one has 1025."),
+        ("key=a&replace=yes", "“replace” must be true or false."),
+        ("key=a&replace", "“replace” must be true or false."),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_no_small_file_is_refused_in_a_sentence(admin_client, fields, message):
-    response = admin_client.post(f"{UPLOAD}whole/", fields)
-    assert (response.status_code, response.json()["message"]) == (400, message)
+def test_what_is_no_small_file_is_refused_in_a_sentence(admin_client, storage, query, message):
+    response = admin_client.post(f"{FILES}?{query}", b"text", content_type="text/plain")
+    assert refused(response) == (400, message)
+    assert objects(storage) == {}
 
 
 def test_a_small_file_of_a_type_that_no_header_holds_is_refused(admin_client, storage):
-    content = SimpleUploadedFile("x", b"text", "text/ü")
-    response = admin_client.post(f"{UPLOAD}whole/", {"key": '"a"', "content": content})
     message = "“type” must be printable ASCII: no header can hold it."
-    assert (response.status_code, response.json()["message"]) == (400, message)
+    assert refused(whole(admin_client, "a", kind="text/ü")) == (400, message)
     assert not storage.exists("a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [("", "text/csv"), ("application/x-www-form-urlencoded", "text/csv"), ("x/y", "x/y")],
+)
+def test_a_type_that_nobody_has_told_is_guessed(admin_client, storage, kind, found):
+    assert whole(admin_client, "a.csv", b"a=b", kind).json()["type"] == found
+    assert File.objects.get().read_text() == "a=b"
+
+
+def test_a_form_is_no_content(admin_client, storage):
+    response = admin_client.post(f"{FILES}?key=a", {"file": SimpleUploadedFile("x", b"text")})
+    assert refused(response) == (415, "Send the content itself as the body, not a form.")
+    assert objects(storage) == {}
+
+
+def test_an_empty_file_goes_whole(admin_client, storage):
+    assert whole(admin_client, "a", b"").json()["size"] == 0
+    assert objects(storage) == {"a": b""}
+
+
+def test_storing_the_same_again_is_the_same(admin_client, storage):
+    first, second = (whole(admin_client, "a", b"text") for _ in range(2))
+    assert (first.json(), second.status_code) == (second.json(), 201)
+    assert second.headers["Location"] == first.headers["Location"]
+    assert history() == ["Added."]
+    assert conflict(whole(admin_client, "a", b"other"))["taken"]
+    storage.delete("a")
+    assert conflict(whole(admin_client, "a", b"text"))["taken"]
+    File.objects.get().trash()
+    assert conflict(whole(admin_client, "a", b"text"))["detail"] == str(IN_TRASH)
+
+
+@pytest.mark.parametrize(
+    ("digest", "status"),
+    [
+        (f"sha-256=:{sha256(b'text')}:", 201),
+        (f"sha-512=:AAAA:, sha-256=:{sha256(b'text')}:", 201),
+        ("sha-512=:AAAA:", 201),
+        (f"sha-256=:{sha256(b'other')}:", 400),
+        ("sha-256=:AAAA:", 400),
+        ("sha-256=", 400),
+    ],
+)
+def test_a_content_is_compared_with_its_digest(admin_client, storage, digest, status):
+    response = whole(admin_client, "a", b"text", headers={"Content-Digest": digest})
+    assert response.status_code == status
+    assert objects(storage) == ({"a": b"text"} if status == 201 else {})
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.parametrize(
     ("step", "asked", "message"),
     [
-        ("sign", {"number": 0}, "“number” must be a whole number from 1 to 10,000."),
-        ("sign", {"number": 10_001}, "“number” must be a whole number from 1 to 10,000."),
-        ("sign", {"number": True}, "“number” must be a whole number from 1 to 10,000."),
-        ("sign", {"digest": "x"}, "“digest” must be a SHA-256 in Base64."),
-        ("sign", {"digest": DIGEST[:-2] + "B="}, "“digest” must be a SHA-256 in Base64."),
-        ("sign", {"digest": DIGEST + "\r\nx: y"}, "“digest” must be a SHA-256 in Base64."),
-        ("sign", {"digest": 1}, "“digest” must be a text."),
-        ("sign", {"ticket": 1}, "“ticket” must be a text."),
-        ("sign", {"ticket": "\ud800:x:y"}, "This upload is too old: begin again."),
-        ("finish", {"digests": "x"}, "“digests” must be a list."),
-        ("finish", {"digests": [DIGEST, "x"]}, "“digests” must be a SHA-256 in Base64."),
-        ("finish", {"digests": [DIGEST] * 10_001}, "“digests” has more than 10,000 parts."),
+        ("parts", {"number": 0}, "“number” must be a whole number from 1 to 10,000."),
+        ("parts", {"number": 10_001}, "“number” must be a whole number from 1 to 10,000."),
+        ("parts", {"number": True}, "“number” must be a whole number from 1 to 10,000."),
+        ("parts", {"sha256": "x"}, "“sha256” must be a SHA-256 in Base64."),
+        ("parts", {"sha256": DIGEST[:-2] + "B="}, "“sha256” must be a SHA-256 in Base64."),
+        ("parts", {"sha256": DIGEST + "\r\nx: y"}, "“sha256” must be a SHA-256 in Base64."),
+        ("parts", {"sha256": 1}, "“sha256” must be a text."),
+        ("parts", {"ticket": 1}, "“ticket” must be a text."),
+        ("parts", {"ticket": "\ud800:x:y"}, "This upload is too old: begin again."),
+        ("finish", {"sha256": "x"}, "“sha256” must be a list."),
+        ("finish", {"sha256": [DIGEST, "x"]}, "“sha256” must be a SHA-256 in Base64."),
+        ("finish", {"sha256": [DIGEST] * 10_001}, "“sha256” has more than 10,000 parts."),
     ],
 )
 def test_what_is_no_part_is_refused_in_a_sentence(admin_client, storage, step, asked, message):
     ticket = begin(admin_client).json()["ticket"]
-    whole = {"ticket": ticket, "number": 1, "digest": DIGEST, "digests": [DIGEST]}
-    response = ask(admin_client, step, **whole | asked)
-    assert (response.status_code, response.json()["message"]) == (400, message)
+    good = {"ticket": ticket, "number": 1, "sha256": DIGEST if step == "parts" else [DIGEST]}
+    assert refused(ask(admin_client, step, **good | asked)) == (400, message)
 
 
 @given(st.dictionaries(st.sampled_from(["key", "size", "type", "direct", "replace"]), JSON))
@@ -467,14 +536,14 @@ def test_what_is_no_part_is_refused_in_a_sentence(admin_client, storage, step, a
 )
 def test_no_request_is_an_error_of_the_server(admin_client, storage, asked):
     response = ask(admin_client, "begin", **asked)
-    assert response.status_code in {200, 400, 409}
+    assert response.status_code in {200, 201, 400, 409, 413}
     assert response.json()
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
 @given(
-    st.sampled_from(["sign", "finish"]),
-    st.dictionaries(st.sampled_from(["number", "digest", "digests"]), JSON),
+    st.sampled_from(["parts", "finish"]),
+    st.dictionaries(st.sampled_from(["number", "sha256"]), JSON),
 )
 @hypothesis.settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -482,16 +551,21 @@ def test_no_request_is_an_error_of_the_server(admin_client, storage, asked):
 def test_no_part_is_an_error_of_the_server(admin_client, ticket, step, asked):
     response = ask(admin_client, step, ticket=ticket, **asked)
     is_expected = response.status_code in {200, 400, 410}
-    assert is_expected or response.json()["message"].startswith("S3 has 0")
+    assert is_expected or refused(response)[1].startswith("S3 has 0")
 
 
-def test_a_request_that_breaks_off_is_refused_in_a_sentence(rf, admin_user):
-    request = rf.post("/", b"{", content_type="application/json", CONTENT_LENGTH=10)
+@pytest.mark.parametrize("path", ["/api/uploads/", f"{FILES}?key=a"])
+def test_a_request_that_breaks_off_is_refused_in_a_sentence(rf, admin_user, storage, path):
+    request = rf.post(path, b"{", content_type="application/json", CONTENT_LENGTH=10)
     request._stream = BrokenStream()
+    request._dont_enforce_csrf_checks = True
     request.user = admin_user
-    response = json_views(lambda request, stored: {})["begin"](request)
-    message = json.loads(response.content)["message"]
-    assert (response.status_code, message) == (400, "The request broke off.")
+    response = resolve(request.path_info).func(request)
+    assert (response.status_code, json.loads(response.content)["detail"]) == (
+        400,
+        "The request broke off.",
+    )
+    assert objects(storage) == {}
 
 
 def test_a_mistake_of_ours_is_an_error_of_the_server(admin_client, storage, monkeypatch):
@@ -507,15 +581,15 @@ def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(admin_client, unreacha
     unreachable()
     response = begin(admin_client, "a\n.bin")
     message = "S3 is out of reach; try again in a moment."
-    refused = {"message": message, "taken": False, "replaceable": False}
-    assert (response.status_code, response.json()) == (503, refused)
+    assert refused(response) == (503, message)
     assert response.headers["Retry-After"] == "5"
     (line,) = [
-        record.getMessage() for record in caplog.records if record.name.startswith("files.uploads")
+        record.getMessage() for record in caplog.records if record.name.startswith("files.api")
     ]
     assert line.startswith(
-        "Upload of 'a\\n.bin': [Errno 113] S3 is out of reach at http://127.0.0.1:9"
+        "POST /api/uploads/: [Errno 113] S3 is out of reach at http://127.0.0.1:9"
     )
+    assert line.endswith(": 'a\\n.bin'")
 
 
 # The trash
@@ -531,20 +605,12 @@ def replacer(client, django_user_model):
     return client
 
 
-def small(key, data=b"new"):
-    content = SimpleUploadedFile("x", data)
-    return {"key": json.dumps(key), "content": content, "replace": "on"}
-
-
 def test_replacing_takes_nothing_out_of_the_trash_without_permission(replacer, make_file):
     file = make_file("big.bin", b"old")
     file.trash()
-    refused = {"message": str(steps.IN_TRASH), "taken": True, "replaceable": False}
-    for response in (
-        begin(replacer, replace=True),
-        replacer.post(f"{UPLOAD}whole/", small("big.bin")),
-    ):
-        assert (response.status_code, response.json()) == (409, refused)
+    asked = {"detail": str(IN_TRASH), "taken": True, "replaceable": False}
+    assert conflict(begin(replacer, replace=True)) == asked
+    assert conflict(whole(replacer, "big.bin", replace="true")) == asked
     file.refresh_from_db()
     assert (file.deleted_at is None, file.read_text()) == (False, "old")
 
@@ -555,8 +621,8 @@ def test_a_file_trashed_meanwhile_is_not_replaced_without_permission(replacer, m
     plan = begin(replacer, replace=True).json()
     digests = send(replacer, plan)
     file.trash()
-    response = ask(replacer, "finish", ticket=plan["ticket"], digests=digests)
-    assert (response.status_code, response.json()["message"]) == (409, str(steps.IN_TRASH))
+    response = ask(replacer, "finish", ticket=plan["ticket"], sha256=digests)
+    assert conflict(response)["detail"] == str(IN_TRASH)
     assert File.objects.trashed().get().read_text() == "old"
 
 
@@ -566,10 +632,10 @@ def test_finishing_again_takes_nothing_out_of_the_trash(admin_client, make_file,
     if replace:
         make_file("big.bin", b"old")
     plan = begin(admin_client, replace=replace).json()
-    finish = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
+    finish = {"ticket": plan["ticket"], "sha256": send(admin_client, plan)}
     first = ask(admin_client, "finish", **finish)
     File.objects.live().get().trash()
     again = ask(admin_client, "finish", **finish)
-    assert (again.status_code, again.json()) == (200, first.json())
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
     assert not File.objects.live().exists()
     assert len(history()) == 1

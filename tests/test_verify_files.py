@@ -245,8 +245,8 @@ def in_parts(admin_client, monkeypatch):
     """Upload a file in parts, as a browser does."""
     monkeypatch.setattr("files.uploads.steps.PART_SIZE", 5 * MIB)
     plan = begin(admin_client).json()
-    asked = {"ticket": plan["ticket"], "digests": send(admin_client, plan)}
-    assert ask(admin_client, "finish", **asked).status_code == 200
+    asked = {"ticket": plan["ticket"], "sha256": send(admin_client, plan)}
+    assert ask(admin_client, "finish", **asked).status_code == 201
     return File.objects.get()
 
 

@@ -272,18 +272,16 @@ def test_a_large_upload_is_finished_by_long_work(own_site, admin_client, make_fi
     monkeypatch.setattr(steps, "PART_SIZE", uploads.PART)
     file = make_file("big.bin", b"old")
     plan = uploads.begin(admin_client, replace=True).json()
-    asked = {"ticket": plan["ticket"], "digests": uploads.send(admin_client, plan)}
+    asked = {"ticket": plan["ticket"], "sha256": uploads.send(admin_client, plan)}
     site.s3.mode = "hang"
     answer = finish(site, asked)
-    page = answer.json()["work"]
-    assert (answer.status, page) == (202, only_page())
+    page = only_page()
+    work = f"{site.url}/api/works/{Work.objects.get().pk}/"
+    assert (answer.status, answer.json(), answer.headers["Location"]) == (202, {"work": work}, work)
     site.s3.mode = "pass"
     assert site.ends(page) == ("ended", ["Uploaded big.bin."])
     answer = finish(site, asked)
-    assert (answer.status, answer.json()) == (
-        200,
-        {"key": "big.bin", "url": f"{LIST}{file.pk}/change/"},
-    )
+    assert (answer.status, answer.json()["id"]) == (201, file.pk)
     assert File.objects.live().get().open().read() == uploads.DATA
     assert history() == ["Replaced the content; the former one is in the trash."]
 
@@ -291,7 +289,7 @@ def test_a_large_upload_is_finished_by_long_work(own_site, admin_client, make_fi
 def finish(site, asked):
     return urllib3.request(
         "POST",
-        f"{site.url}{uploads.UPLOAD}finish/",
+        f"{site.url}/api/uploads/finish/",
         headers=site.headers() | {"X-CSRFToken": TOKEN},
         json=asked,
         timeout=PATIENCE,

@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from files import changes
 from files.admin.changes import FileChanges, failure, log_error
 from files.admin.forms import MoveForm, typeable
 from files.delivery import archive
@@ -74,9 +75,7 @@ def restore(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[F
 
 def delete_each(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Delete for good what S3 and the database let go. Raises AnsweredError where it takes long."""
-    _each(
-        model_admin, request, queryset, partial(model_admin.delete_file, request), DELETE, _deleted
-    )
+    _each(model_admin, request, queryset, partial(changes.delete, request.user), DELETE, _deleted)
 
 
 def _change_each(

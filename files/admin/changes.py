@@ -12,22 +12,18 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from files import access
+from files import access, changes
 from files.admin.forms import RenameForm, ReplaceForm, typeable
 from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, visible
 from files.models import File, Work
-from files.uploads import validate_free_key
 
 logger = logging.getLogger(__name__)
-
-REPLACED = _("Replaced the content; the former one is in the trash.")
 
 
 class FileChanges(WorkPages):
@@ -49,15 +45,9 @@ class FileChanges(WorkPages):
     def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "change", File.objects.live())
         form = RenameForm(request.POST or None, initial={"key": typeable(str(file))})
-        old = visible(str(file))
 
         def rename() -> str:
-            try:
-                file.rename(form.cleaned_data["key"])
-            except FileExistsError:
-                validate_free_key(form.cleaned_data["key"])
-                raise
-            return gettext("Renamed from %s.") % old
+            return changes.rename(request.user, file, form.cleaned_data["key"])
 
         return self._form_view(request, file, form, rename, _("Rename or move"))
 
@@ -67,9 +57,7 @@ class FileChanges(WorkPages):
         form = ReplaceForm(request.POST or None, request.FILES.copy() or None)
 
         def replace() -> str:
-            with form.cleaned_data["content"] as content:
-                file.replace(content)
-            return str(REPLACED)
+            return changes.replace(request.user, file, form.cleaned_data["content"])
 
         request.FILES.clear()  # which would be closed with the request
 
@@ -79,12 +67,11 @@ class FileChanges(WorkPages):
     def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "delete", File.objects.live())
         try:
-            file.trash()
+            text = changes.trash(request.user, file)
         except OSError as error:
             self.report(request, error, file)
             return HttpResponseRedirect(self._url_after(request, file))
-        text = self._note_change(request, file, gettext("Moved to the trash."))
-        self.message_user(request, text, messages.SUCCESS)
+        self.message_user(request, changes.about(file, text), messages.SUCCESS)
         return HttpResponseRedirect(list_url(folder_of(str(file))))
 
     @method_decorator(require_POST)
@@ -92,8 +79,7 @@ class FileChanges(WorkPages):
         file = self._file(request, pk, "restore", File.objects.trashed())
 
         def restore() -> str:
-            file.restore()
-            return gettext("Restored from the trash.")
+            return changes.restore(request.user, file)
 
         try:
             self._change(request, file, restore, _("Restore"))
@@ -102,16 +88,6 @@ class FileChanges(WorkPages):
         except OSError as error:
             self.message_user(request, failure(file, error), messages.ERROR)
         return HttpResponseRedirect(self._url_after(request, file))
-
-    def delete_file(self, request: HttpRequest, file: File) -> None:
-        """Delete the file for good, and log it when that is done. Raises what `delete` raises."""
-        pk = file.pk
-        try:
-            file.delete()
-        finally:
-            file.pk = pk
-        one: Any = [file]
-        super().log_deletions(request, one)
 
     def report(self, request: HttpRequest, error: Exception, file: File) -> None:
         """Log what S3 did not do with the file, and show it on the next page."""
@@ -162,16 +138,11 @@ class FileChanges(WorkPages):
             except OSError as error:
                 log_error(file, error)
                 raise
-            work.tell(self._note_change(request, file, text))
+            work.tell(changes.about(file, text))
 
         url = self._url_after(request, file)
         work = self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
         self.show_work(request, work)
-
-    def _note_change(self, request: HttpRequest, file: File, text: str) -> str:
-        """Note it in the file's history; return what to show of it."""
-        self.log_change(request, file, text)
-        return f"“{visible(file.name)}”: {text}"
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
         may_view = self.has_view_permission(request, file)
@@ -185,7 +156,7 @@ def log_error(file: File, error: Exception) -> None:
 
 def failure(file: File, error: Exception) -> str:
     """Return what people read of an error with this file."""
-    return f"“{visible(file.name)}”: {reason(error)}"
+    return changes.about(file, reason(error))
 
 
 def file_url(file: File) -> str:

@@ -22,7 +22,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import access, listing
+from files import access, changes, listing
 from files.admin import actions, uploads
 from files.admin.changelist import FileChangeList, breadcrumbs
 from files.admin.changes import FileChanges, list_url, log_error
@@ -79,9 +79,6 @@ class FileAdmin(FileChanges):
     class Media:
         css = {"all": ["files/admin.css", "files/preview.css"]}
         js = [Script("files/upload.js", type="module")]
-
-    def get_urls(self) -> list[Any]:
-        return uploads.urls(self) + super().get_urls()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return FileChangeList
@@ -259,7 +256,7 @@ class FileAdmin(FileChanges):
 
     def delete_model(self, request: HttpRequest, obj: File) -> None:
         try:
-            self.delete_file(request, obj)
+            changes.delete(request.user, obj)
         except (OSError, IntegrityError) as error:
             log_error(obj, error)
             raise
@@ -270,7 +267,7 @@ class FileAdmin(FileChanges):
         raise AnsweredError(request.get_full_path())
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Leave the log to `delete_file`, which knows what has been deleted."""
+        """Leave the log to `changes.delete`, which knows what has been deleted."""
         return None
 
     def _reporting(

@@ -7,10 +7,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from files.changes import validate_free_key
 from files.errors import reason
 from files.keys import as_folder, validate_new_key
 from files.models import File
-from files.uploads import Upload, validate_content, validate_free_key
+from files.uploads import Upload, validate_content
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class ContentField(forms.FileField):
     def to_python(self, data: Any) -> Any:
         content: Any = super().to_python(data)
         if content is not None:
-            validate_content(content)
+            validate_content(content.size or 0, content.content_type or "")
         return content
 
 
@@ -66,7 +67,7 @@ class UploadForm(forms.ModelForm):
                 logger.error("Upload of %r: %s", key, error)
                 self.add_error(None, reason(error))
             else:
-                self.instance.object_key = Upload(content, key)
+                self.instance.object_key = Upload(content.file, key, content.content_type)
         return data
 
 

@@ -1,65 +1,24 @@
-"""Uploads on the list of files: their addresses, their log, and what the script needs to know."""
+"""Uploads on the list of files: what the script needs to know. It asks the API."""
 
-from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.translation import gettext
 
-from files import uploads
-from files.admin.changes import REPLACED, FileChanges, file_url, list_url
-from files.admin.works import AnsweredError
-from files.keys import folder_of, visible
-from files.models import Work
-
-STEPS = ["whole", "begin", "sign", "finish", "abort"]
-
-
-def urls(model_admin: FileChanges) -> list[Any]:
-    """Return the routes that the script asks."""
-
-    def describe(request: HttpRequest, stored: uploads.Stored) -> dict[str, Any]:
-        _log(model_admin, request, stored)
-        return {"key": visible(str(stored.file)), "url": file_url(stored.file)}
-
-    def finish(
-        request: HttpRequest, key: str, step: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
-        def work_on(work: Work) -> None:
-            answer.update(step())
-            work.tell(gettext("Uploaded %s.") % visible(key))
-
-        answer: dict[str, Any] = {}
-        title, url = gettext("Upload: %s") % visible(key), list_url(folder_of(key))
-        try:
-            model_admin.do_work(request, title, work_on, url=url)
-        except AnsweredError as answered:
-            return {"work": answered.url}
-        return answer
-
-    views = uploads.json_views(describe, finish)
-    return [
-        path(
-            f"upload/{name}/",
-            model_admin.admin_site.admin_view(views[name]),
-            name=f"files_file_upload_{name}",
-        )
-        for name in STEPS
-    ]
-
-
-def _log(model_admin: FileChanges, request: HttpRequest, stored: uploads.Stored) -> None:
-    if stored.action == "added":
-        model_admin.log_addition(request, stored.file, [{"added": {}}])
-    elif stored.action == "replaced":
-        model_admin.log_change(request, stored.file, str(REPLACED))
+ADDRESSES = {
+    "files": "api:files",
+    "begin": "api:uploads",
+    "parts": "api:upload_parts",
+    "finish": "api:upload_finish",
+    "abort": "api:upload_abort",
+}
 
 
 def script_config(folder: str) -> dict[str, Any]:
     """Return what the script needs to know: addresses, texts, and the folder shown."""
     return {
-        "addresses": {name: reverse(f"admin:files_file_upload_{name}") for name in STEPS},
+        "addresses": {name: reverse(address) for name, address in ADDRESSES.items()},
+        "page": reverse("admin:files_file_change", args=[0]),  # of a file, with its id for the 0
         "folder": folder,
         "texts": {
             "waiting": gettext("waiting"),

@@ -21,6 +21,7 @@ from files.api.queries import (
     folder_of,
 )
 from files.api.serializers import FileSerializer
+from files.api.uploads import UploadView
 from files.api.view import View
 
 
@@ -47,10 +48,10 @@ class UsageSerializer(serializers.Serializer):
     complete = serializers.BooleanField()
 
 
-class FilesView(View):
+class FilesView(UploadView):
     """Files, by folder or flat."""
 
-    needs: ClassVar = {"GET": "view"}
+    needs: ClassVar = {"GET": "view", **UploadView.needs}
 
     @extend_schema(operation_id="list_files", parameters=[FilesQuery], responses=PageSerializer)
     def get(self, request: Request) -> Response:

@@ -5,25 +5,30 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
 
+from files import access
 from files.api.permissions import NotAllowedError
 from files.errors import RETRY_AFTER, problem, reason, unauthenticated
 from files.listing import CursorError, TooSlowError
+from files.operations import ConflictError
 from files.storage import ArchivedError, ObjectChangedError, S3UnavailableError
 
 logger = logging.getLogger(__name__)
 
 # What a ValidationError of ours is about, by its code: the status, and the kind of the problem.
 CODES = {
+    "digest": (400, "digest"),
     "in_trash": (409, "in-trash"),
+    "live": (409, "not-in-trash"),
     "object": (409, "object-without-file"),
     "over": (410, "over"),
     "taken": (409, "taken"),
     "too_large": (413, "too-large"),
     "too_many": (429, "too-many"),
+    "trashed": (409, "in-trash"),
 }
 
 
@@ -43,9 +48,8 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     if isinstance(error, PermissionDenied):
         return problem(403, str(error) or _("You may not do this with your token or permissions."))
     if isinstance(error, ValidationError):
-        status, kind = CODES.get(getattr(error, "code", None) or "", (400, ""))
-        return problem(status, reason(error), kind)
-    if isinstance(error, ChangedError):
+        return _of_validation(error, request.user)
+    if isinstance(error, ChangedError) or _is_unmatched(error, request):
         return problem(412, _("The file has changed since you have seen it: get it again."))
     if isinstance(error, CursorError):
         return problem(400, _("This is no cursor of this list: begin at its first page."))
@@ -54,6 +58,22 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     if isinstance(error, OSError | IntegrityError):
         return _of_storage(error, request)
     return None
+
+
+def _of_validation(error: ValidationError, user: Any) -> HttpResponse:
+    """Answer what is wrong with a request: of a key that is taken, what may be done."""
+    code = getattr(error, "code", None) or ""
+    status, kind = CODES.get(code, (400, ""))
+    if code not in {"in_trash", "object", "taken"}:
+        return problem(status, reason(error), kind)
+    needed = {"in_trash": ["replace", "restore"], "taken": ["replace"]}.get(code)
+    replaceable = bool(needed) and all(access.has_permission(user, name) for name in needed or ())
+    return problem(status, reason(error), kind, taken=True, replaceable=replaceable)
+
+
+def _is_unmatched(error: Exception, request: Any) -> bool:
+    """Return whether a file has changed since its If-Match was compared."""
+    return isinstance(error, ConflictError) and "If-Match" in request.headers
 
 
 def _of_framework(error: exceptions.APIException) -> HttpResponse:
@@ -81,7 +101,9 @@ def _first(detail: Any) -> str:
 def _of_storage(error: Exception, request: Any) -> HttpResponse:
     """Answer what S3 or the database does not do, and log what is not the client's doing."""
     if isinstance(error, FileExistsError):
-        return problem(409, reason(error), "taken")
+        return problem(409, reason(error), "taken", taken=True, replaceable=False)
+    if isinstance(error, UnreadablePostError):
+        return problem(400, _("The request broke off."))
     if isinstance(error, ArchivedError):
         return problem(409, reason(error), "archived")
     if isinstance(error, FileNotFoundError):

@@ -29,6 +29,10 @@ class ProblemSerializer(serializers.Serializer):
     errors = serializers.JSONField(  # type: ignore[assignment] # a name of Serializer's own
         required=False, help_text="What is wrong with each parameter or field, by its name."
     )
+    taken = serializers.BooleanField(required=False, help_text="Whether another key would do.")
+    replaceable = serializers.BooleanField(
+        required=False, help_text="Whether you may replace what has the key."
+    )
 
 
 class AutoSchema(openapi.AutoSchema):

@@ -3,16 +3,28 @@
 from django.conf import settings
 from django.urls import path
 
-from files.api import files, lists, root, runs, tokens, works, zips
+from files.api import changes, files, lists, root, runs, tokens, uploads, works, zips
+from files.bodies import takes_upload
 
 app_name = "api"
 
 urlpatterns = [
     path("schema/", root.SchemaView.as_view(), name="schema"),
-    path("files/", lists.FilesView.as_view(), name="files"),
+    path("files/", takes_upload("add")(lists.FilesView.as_view()), name="files"),
     path("files/<int:pk>/", files.FileView.as_view(), name="file"),
     path("tokens/", tokens.TokensView.as_view(), name="tokens"),
     path("tokens/<int:pk>/", tokens.TokenView.as_view(), name="token"),
+    path(
+        "files/<int:pk>/content/",
+        takes_upload("replace")(changes.ContentView.as_view()),
+        name="content",
+    ),
+    path("files/<int:pk>/trash/", changes.TrashView.as_view(), name="trash"),
+    path("files/<int:pk>/restore/", changes.RestoreView.as_view(), name="restore"),
+    path("uploads/", uploads.BeginView.as_view(), name="uploads"),
+    path("uploads/parts/", uploads.PartView.as_view(), name="upload_parts"),
+    path("uploads/finish/", uploads.FinishView.as_view(), name="upload_finish"),
+    path("uploads/abort/", uploads.AbortView.as_view(), name="upload_abort"),
     path("usage/", lists.UsageView.as_view(), name="usage"),
     path("zip/", zips.ZipView.as_view(), name="zip"),
     path("works/", works.WorksView.as_view(), name="works"),

@@ -29,23 +29,30 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[str]:
-    """Lock the file and its new keys, end what was interrupted on them, and check the row.
+def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Iterator[None]:
+    """Lock the file and its new keys, check the row, and end what was interrupted on them.
 
-    Yields the row's ETag. Raises ConflictError where the row has another key by now, or was trashed
-    or restored, and FileExistsError where a new key is another file's.
+    Raises ConflictError where the row is not as the caller has seen it: where it has another key or
+    content by now, or was trashed or restored. Raises FileExistsError where a new key is another
+    file's. Ending a replacement may record its content, which so can be replaced again at once.
     """
     keys = [str(file), *new_keys]
     with locked(*keys):
-        settle_all(keys, but)
         files = rows().filter(object_key__in=keys).only("object_key", "deleted_at", "etag")
         found = {str(row): row for row in files}
         row = found.pop(str(file), None)
-        if row is None or row.pk != file.pk or (row.deleted_at is None) != (not file.deleted_at):
+        if row is None or not _is_same(row, file):
             raise conflict(str(file))
         for key in found:
             raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
-        yield row.etag
+        settle_all(keys, but)
+        yield
+
+
+def _is_same(row: "File", seen: "File") -> bool:
+    """Return whether the row is as the caller has seen it: no ETag is that of no content."""
+    is_content = seen.etag in {"", row.etag}
+    return is_content and row.pk == seen.pk and (row.deleted_at is None) == (not seen.deleted_at)
 
 
 @contextmanager
@@ -117,6 +124,8 @@ def trash(file: "File") -> None:
     with audit.change("trash", file), locked(str(file)):
         since = file.deleted_at or timezone.now()
         row = rows().filter(pk=file.pk, object_key=str(file))
+        if file.etag:
+            row = row.filter(etag=file.etag)
         if not row.update(deleted_at=Coalesce("deleted_at", Value(since))):
             raise conflict(str(file))
         file.deleted_at = since
@@ -294,6 +303,7 @@ def finish_upload(
         return
     with _changing(file, but=operation):  # which records a replacement that has happened already
         is_done = storage().is_marked(operation.object_key, operation.mark)
+        file.refresh_from_db()
     if not is_done:
         _replace(file, lambda replacement: finish(etag=replacement.etag or None), operation)
     operation.delete()
@@ -309,9 +319,7 @@ def delete(file: "File", delete_row: Callable[[], Any]) -> Any:
 def _delete(file: "File", delete_row: Callable[[], Any], waits: bool) -> Any:
     if waits and not connection.in_atomic_block:  # without autocommit nothing tells of the commit
         refuse_transaction("delete")
-    with _changing(file) as etag:
-        if file.etag and file.etag != etag:  # another content than the caller has seen
-            raise conflict(str(file))
+    with _changing(file):
         row, result = _copy_of_row(file), None
         operation = Operation(kind=Operation.Kind.DELETE, object_key=str(file), file_id=file.pk)
         operation.etag, operation.who = etag_to_delete(file), who()

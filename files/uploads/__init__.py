@@ -3,8 +3,20 @@
 Knows no admin, and no address of its own.
 """
 
-from files.uploads.requests import Upload, validate_content
-from files.uploads.steps import Stored, validate_free_key
-from files.uploads.views import json_views
+from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Upload, validate_content
+from files.uploads.steps import abort, begin, finish, sign, whole
 
-__all__ = ["Stored", "Upload", "json_views", "validate_content", "validate_free_key"]
+__all__ = [
+    "Begin",
+    "Fields",
+    "Finish",
+    "Sign",
+    "Ticket",
+    "Upload",
+    "abort",
+    "begin",
+    "finish",
+    "sign",
+    "validate_content",
+    "whole",
+]

@@ -1,15 +1,15 @@
 """What an upload asks for: each request as a typed value, refused where it is none."""
 
 import base64
+import hashlib
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.files.base import File as Content
-from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 
@@ -33,6 +33,12 @@ class Fields:
     def text(self, name: str) -> str:
         """Return a text."""
         return _text(name, self._get(name))
+
+    def content_type(self, name: str) -> str:
+        """Return a content's type, which a header can hold, empty for a field that is missing."""
+        value = _text(name, self._data.get(name, ""))
+        validate_content_type(value)
+        return value
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return true or false, the default for a field that is missing."""
@@ -77,14 +83,6 @@ class Fields:
             raise _wrong(name, gettext("“%s” has more than 10,000 parts."))
         return [_digest(name, value) for value in values]
 
-    def content(self, name: str) -> UploadedFile:
-        """Return the content of a form, whose type a header of S3's can hold."""
-        content = self._data.get(name)
-        if not isinstance(content, UploadedFile):
-            raise _missing(name)
-        validate_content(content)
-        return content
-
     def _get(self, name: str) -> object:
         if name not in self._data:
             raise _missing(name)
@@ -116,12 +114,14 @@ def _wrong(name: str, text: str) -> ValidationError:
     return ValidationError(text % name)
 
 
-def validate_content(content: UploadedFile) -> None:
+def validate_content(size: int, content_type: str) -> None:
     """Refuse a content that is too large to go through the application, or whose type is none."""
-    if (content.size or 0) > settings.MAX_UPLOAD:
-        text = gettext("At most %s can be sent in a form; drop larger files on the list.")
+    if size > settings.MAX_UPLOAD:
+        text = gettext(
+            "At most %s can be sent at once; larger files go in parts, as from the list."
+        )
         raise ValidationError(text % filesizeformat(settings.MAX_UPLOAD), "too_large")
-    validate_content_type(content.content_type or "")
+    validate_content_type(content_type)
 
 
 def validate_content_type(value: str) -> None:
@@ -131,11 +131,17 @@ def validate_content_type(value: str) -> None:
 
 
 class Upload(Content):
-    """An uploaded content under a key that is not cleaned, as Django does with its name."""
+    """A content under a key that is not cleaned, as Django does with an uploaded file's name."""
 
-    def __init__(self, uploaded: UploadedFile, key: str) -> None:
-        super().__init__(uploaded.file, key)
-        self.content_type = uploaded.content_type
+    def __init__(self, file: Any, key: str, content_type: str | None) -> None:
+        super().__init__(file, key)
+        self.content_type = content_type
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of its bytes in Base64."""
+        content: Any = self.file
+        content.seek(0)
+        return base64.b64encode(hashlib.file_digest(content, "sha256").digest()).decode()
 
 
 class Ticket(NamedTuple):
@@ -170,21 +176,6 @@ class Ticket(NamedTuple):
             raise ValidationError(gettext("This upload is too old: begin again.")) from None
 
 
-class Whole(NamedTuple):
-    """A small file."""
-
-    key: str
-    content: Upload
-    replace: bool
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Self:
-        """Return the request of these fields. Raises ValidationError."""
-        key = fields.key("key")
-        content = Upload(fields.content("content"), key)
-        return cls(key, content, fields.flag("replace", default=False))
-
-
 class Begin(NamedTuple):
     """A file that is to be sent; `direct` where the client can send parts to S3."""
 
@@ -197,8 +188,11 @@ class Begin(NamedTuple):
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Return the request of these fields. Raises ValidationError."""
-        key, size, content_type = fields.key("key"), fields.size("size"), fields.text("type")
-        validate_content_type(content_type)
+        key, size, content_type = (
+            fields.key("key"),
+            fields.size("size"),
+            fields.content_type("type"),
+        )
         direct = fields.flag("direct", default=True)
         replace = fields.flag("replace", default=False)
         return cls(key, size, content_type[:MAX_TYPE_LENGTH], direct, replace)
@@ -214,11 +208,7 @@ class Sign(NamedTuple):
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Return the request of these fields. Raises ValidationError."""
-        return cls(Ticket.parse(fields), fields.part_number("number"), fields.digest("digest"))
-
-    @property
-    def key(self) -> str:
-        return self.ticket.key
+        return cls(Ticket.parse(fields), fields.part_number("number"), fields.digest("sha256"))
 
 
 class Finish(NamedTuple):
@@ -230,8 +220,4 @@ class Finish(NamedTuple):
     @classmethod
     def parse(cls, fields: Fields) -> Self:
         """Return the request of these fields. Raises ValidationError."""
-        return cls(Ticket.parse(fields), fields.digests("digests"))
-
-    @property
-    def key(self) -> str:
-        return self.ticket.key
+        return cls(Ticket.parse(fields), fields.digests("sha256"))

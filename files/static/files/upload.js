@@ -5,15 +5,21 @@ const FILES = 2; // at a time
 const PARTS = 3; // of a file at a time
 const TRIES = 4; // for each request
 const FINISH_TRIES = 8; // for the last, in two minutes: all parts are there
+const LOGGED_OUT = 401;
 const GONE = 410; // the status of an upload that is over
 
+const UNDER_WAY = ["waiting", "under-way"]; // states of long work
+const LOOK = 2000; // milliseconds between two looks at it
+const CONFLICT = "urn:problem-type:files:conflict"; // somebody works on the file, or we do still
+
+// What the server says is wrong, by a problem document (RFC 9457).
 class RefusedError extends Error {
-    constructor(answer, status) {
-        super(answer.message ?? answer.detail); // a problem document has `detail`
-        this.taken = Boolean(answer.taken);
-        this.replaceable = Boolean(answer.replaceable);
+    constructor(problem, status) {
+        super(problem.detail);
+        this.taken = Boolean(problem.taken);
+        this.replaceable = Boolean(problem.replaceable);
         this.status = status;
-        this.final = status < 500;
+        this.final = status < 500 && problem.type !== CONFLICT;
     }
 }
 
@@ -54,12 +60,10 @@ async function withRetries(signal, action, tries = TRIES) {
     }
 }
 
-async function look(url, signal) {
-    const answer = await fetch(url, { signal });
-    if (answer.status >= 500) {
-        throw new Error(`${answer.status}`);
-    }
-    return answer;
+// Return the key with its control characters as pictures, as the server shows it.
+function visible(key) {
+    const picture = (code) => (code < 0x20 ? 0x2400 + code : code === 0x7f ? 0x2421 : code);
+    return [...key].map((each) => String.fromCodePoint(picture(each.codePointAt(0)))).join("");
 }
 
 async function sha256(blob) {
@@ -134,8 +138,8 @@ class Upload {
             this.bar.value = this.bar.max;
             this.show("done", texts.done);
             const link = document.createElement("a");
-            link.href = stored.url;
-            link.textContent = stored.key;
+            link.href = this.panel.config.page.replace("/0/", `/${stored.id}/`);
+            link.textContent = visible(stored.key);
             this.name.replaceChildren(link);
         } catch (error) {
             this.controller.abort(); // the other parts
@@ -159,20 +163,19 @@ class Upload {
         const asked = { key, size: file.size, type: file.type, direct, replace };
         const plan = await this.panel.post(addresses.begin, asked, signal);
         if (!plan.direct) {
-            return this.panel.postForm(
-                addresses.whole,
-                { key: JSON.stringify(key), content: file, ...(replace && { replace: "on" }) },
-                signal,
-                (loaded) => this.progress(loaded),
+            const query = new URLSearchParams({ key, replace });
+            const url = `${addresses.files}?${query}`;
+            return this.panel.send("POST", url, file, {}, signal, (loaded) =>
+                this.progress(loaded),
             );
         }
         this.ticket = plan.ticket;
-        const digests = await this.parts(plan, signal);
+        const sha256 = await this.parts(plan, signal);
         // From here on the server goes on, also when the page is left.
         this.ticket = null;
         this.show("storing", this.panel.texts.storing);
         try {
-            const finished = { ticket: plan.ticket, digests };
+            const finished = { ticket: plan.ticket, sha256 };
             const finish = () => this.finish(finished, signal);
             return await withRetries(signal, finish, FINISH_TRIES);
         } catch (error) {
@@ -189,7 +192,8 @@ class Upload {
             if (!stored.work) {
                 return stored;
             }
-            await this.panel.ended(stored.work, signal);
+            // Its path alone, as a proxy may have hidden by which scheme this page came.
+            await this.panel.ended(new URL(stored.work).pathname, signal);
         } catch (error) {
             if (error.status === GONE && this.failure) {
                 this.failure.final = true; // it has ended the upload
@@ -202,7 +206,7 @@ class Upload {
     }
 
     // Send the parts, some at a time; return their checksums in order.
-    async parts({ ticket, partSize }, signal) {
+    async parts({ ticket, part_size: partSize }, signal) {
         const count = Math.ceil(this.file.size / partSize);
         const digests = new Array(count);
         const loaded = new Array(count).fill(0);
@@ -226,8 +230,8 @@ class Upload {
     }
 
     async part(ticket, number, digest, blob, signal, onProgress) {
-        const asked = { ticket, number, digest };
-        const signed = await this.panel.post(this.panel.config.addresses.sign, asked, signal);
+        const asked = { ticket, number, sha256: digest };
+        const signed = await this.panel.post(this.panel.config.addresses.parts, asked, signal);
         const { status } = await send("PUT", signed.url, blob, signed.headers, signal, onProgress);
         if (status !== 200) {
             throw new Error(`S3: ${status}`);
@@ -277,8 +281,12 @@ class Upload {
     // Throw the parts away, also when the page is left.
     abort() {
         if (this.ticket) {
-            const form = this.panel.form({ ticket: this.ticket });
-            navigator.sendBeacon(this.panel.config.addresses.abort, form);
+            const { addresses } = this.panel.config;
+            const body = JSON.stringify({ ticket: this.ticket });
+            const headers = this.panel.headers();
+            fetch(addresses.abort, { method: "POST", body, headers, keepalive: true }).catch(
+                () => undefined, // then it is thrown away when uploads are swept
+            );
             this.ticket = null;
         }
     }
@@ -373,50 +381,45 @@ class Panel {
         }
     }
 
+    headers() {
+        return { "Content-Type": "application/json", "X-CSRFToken": this.token };
+    }
+
     post(url, data, signal) {
-        const headers = { "Content-Type": "application/json", "X-CSRFToken": this.token };
-        return this.answer(send("POST", url, JSON.stringify(data), headers, signal));
+        return this.send("POST", url, JSON.stringify(data), this.headers(), signal);
     }
 
-    postForm(url, fields, signal, onProgress) {
-        return this.answer(send("POST", url, this.form(fields), {}, signal, onProgress));
+    // Ask the server; a body that is a file brings its type. Throws what is refused.
+    async send(method, url, body, headers, signal, onProgress) {
+        const sent = { "X-CSRFToken": this.token, ...headers };
+        const { status, text } = await send(method, url, body, sent, signal, onProgress);
+        return this.read(status, text);
     }
 
-    // Wait for long work, whose page has this header until it has ended. Throws what failed.
+    // Wait for long work. Throws what failed.
     async ended(url, signal) {
-        let answer;
-        for (let seconds = "2"; seconds; seconds = answer.headers.get("Refresh")) {
-            await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-            answer = await withRetries(signal, () => look(url, signal));
-        }
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const failure = page.querySelector(".messagelist .error");
+        let work;
+        do {
+            await new Promise((resolve) => setTimeout(resolve, LOOK));
+            work = await withRetries(signal, () => this.send("GET", url, null, {}, signal));
+        } while (UNDER_WAY.includes(work.state));
+        const failure = work.messages.find(({ level }) => level === "error");
         if (failure) {
-            throw new RefusedError({ message: failure.textContent }, 502);
+            throw new RefusedError({ detail: failure.text }, 502);
         }
     }
 
-    form(fields) {
-        const form = new FormData();
-        form.set("csrfmiddlewaretoken", this.token);
-        for (const [name, value] of Object.entries(fields)) {
-            form.set(name, value);
+    read(status, text) {
+        if (status === LOGGED_OUT) {
+            throw new RefusedError({ detail: this.texts.loggedOut }, status);
         }
-        return form;
-    }
-
-    async answer(sent) {
-        const { status, text } = await sent;
         let answer;
         try {
             answer = JSON.parse(text);
         } catch {
-            // The login page comes with 200.
-            const message =
-                status === 200 ? this.texts.loggedOut : `${this.texts.failed} (${status})`;
-            throw new RefusedError({ message }, status);
+            throw new RefusedError({ detail: `${this.texts.failed} (${status})` }, status);
         }
-        if (status !== 200 && status !== 202) {
+        if (status >= 300) {
             throw new RefusedError(answer, status);
         }
         return answer;

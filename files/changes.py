@@ -1,0 +1,90 @@
+"""What people and programs do with a file, each noted in its history, which the admin shows."""
+
+from typing import Any
+
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from files import operations
+from files.keys import validate_new_key, visible
+from files.models import File
+
+TAKEN = _("There is a file of this key already.")
+IN_TRASH = _(
+    "A file of this key is in the trash: restore it, delete it permanently, or choose another key."
+)
+NO_ROW = _("The bucket has an object of this key that is not in the catalogue: choose another key.")
+REPLACED = _("Replaced the content; the former one is in the trash.")
+
+
+def validate_free_key(key: str) -> None:
+    """Raise ValidationError for what is no key or belongs to a file or an object already."""
+    validate_new_key(key)
+    taken = File.objects.filter(object_key=key).first()
+    if taken is not None and taken.deleted_at:
+        raise ValidationError(IN_TRASH, "in_trash")
+    if taken is not None:
+        raise ValidationError(TAKEN, "taken")
+    if File().storage.exists(key) and not operations.is_left_over(key):
+        raise ValidationError(NO_ROW, "object")
+
+
+# Each returns what the history tells, and raises what the operation of the file raises.
+
+
+def rename(user: Any, file: File, key: str) -> str:
+    """Give the file another key. Raises ValidationError for one that is taken."""
+    old = visible(str(file))
+    try:
+        file.rename(key)
+    except FileExistsError:
+        validate_free_key(key)
+        raise
+    return note(user, file, gettext("Renamed from %s.") % old)
+
+
+def replace(user: Any, file: File, content: Any) -> str:
+    """Put another content under the key, and close what it was read from."""
+    with content:
+        file.replace(content)
+    return note(user, file, str(REPLACED))
+
+
+def trash(user: Any, file: File) -> str:
+    """Put the file into the trash."""
+    file.trash()
+    return note(user, file, gettext("Moved to the trash."))
+
+
+def restore(user: Any, file: File) -> str:
+    """Take the file out of the trash."""
+    file.restore()
+    return note(user, file, gettext("Restored from the trash."))
+
+
+def delete(user: Any, file: File) -> None:
+    """Delete the file for good."""
+    pk = file.pk
+    try:
+        file.delete()
+    finally:
+        file.pk = pk
+    note(user, file, "", DELETION)
+
+
+def note_new(user: Any, file: File) -> None:
+    """Note that the file has been added."""
+    note(user, file, [{"added": {}}], ADDITION)
+
+
+def note(user: Any, file: File, message: Any, flag: int = CHANGE) -> str:
+    """Note in the history what a user has done with the file; return the message."""
+    LogEntry.objects.log_actions(user.pk, [file], flag, message)
+    return str(message)
+
+
+def about(file: File, text: str) -> str:
+    """Return what people read of something that is about this file."""
+    return f"“{visible(file.name)}”: {text}"
