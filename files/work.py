@@ -38,6 +38,7 @@ class Work(models.Model):
     """
 
     user_id = models.BigIntegerField()  # no foreign key: that would lock the table of the users
+    token_id = models.BigIntegerField(null=True)  # of the program that has begun it, likewise
     title = models.TextField()
     url = models.TextField()  # where it leads to when it has ended
     total = models.IntegerField(default=1)  # files

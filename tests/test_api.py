@@ -35,7 +35,7 @@ class Program:
         )
         self.user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
         values = {"scope": scope, "prefix": prefix, "expires_at": expiry(1)}
-        _, text = Token.objects.issue(self.user, **values)
+        self.token, text = Token.objects.issue(self.user, **values)
         self._client = Client(headers={"Authorization": f"Bearer {text}"})
 
     def get(self, url, headers=None, **query):
@@ -464,7 +464,14 @@ def test_work_is_told_to_its_user():
     assert program.get(f"/api/works/{work.pk}/").json() == told
     assert program.get(f"/api/works/{others.pk}/").status_code == 404
     assert Program("all").get(f"/api/works/{others.pk}/").json()["title"] == "Other"
-    assert Program("all", prefix="a/").get(f"/api/works/{others.pk}/").status_code == 404
+
+
+def test_a_token_for_a_folder_sees_the_work_that_it_has_begun():
+    program = Program("view_file", prefix="a/")
+    values = {"user_id": program.user.pk, "title": "Move"}
+    Work.objects.create(**values)  # which may name keys in other folders
+    own = Work.objects.create(**values, token_id=program.token.pk)
+    assert [work["id"] for work in program.get("/api/works/").json()["works"]] == [own.pk]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from files import background
 from files.api.serializers import FileSerializer, etag_of
 from files.keys import folder_of
 from files.models import File, Work
+from files.tokens import token_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def do(
     query = {"folder": folder} if folder else None
     url = address_of("admin:files_file_changelist", query=query)
     user: Any = request.user
-    work = Work(user_id=user.pk, title=title, url=url)
+    token = token_of(user)
+    work = Work(user_id=user.pk, token_id=token.pk if token else None, title=title, url=url)
     try:
         return told(request, background.do(work, logged), status)
     except background.GoesOnError:

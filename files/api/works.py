@@ -72,11 +72,14 @@ class WorksSerializer(serializers.Serializer):
 
 
 def _works(user: Any) -> QuerySet[Work]:
-    """Return those that the user may see: all for a superuser, unless a token is for a folder."""
+    """Return those that the user may see: all for a superuser, and its own for a folder's token.
+
+    Others of the user name keys that may be in other folders.
+    """
     token = token_of(user)
-    if user.is_superuser and not (token and token.prefix):
-        return Work.objects.all()
-    return Work.objects.filter(user_id=user.pk)
+    if token is not None and token.prefix:
+        return Work.objects.filter(token_id=token.pk)
+    return Work.objects.all() if user.is_superuser else Work.objects.filter(user_id=user.pk)
 
 
 class WorksView(View):

@@ -1,4 +1,4 @@
-"""The table of tokens; no row of another table is read or written."""
+"""The table of tokens, and which of them a work is of; no row of another table is changed."""
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import files.tokens
+from files.catalogue import online
 
 
 class Migration(migrations.Migration):
@@ -93,5 +94,10 @@ class Migration(migrations.Migration):
                 "ordering": ["-pk"],
                 "default_permissions": (),
             },
+        ),
+        online.AddField(
+            model_name="work",
+            name="token_id",
+            field=models.BigIntegerField(null=True),
         ),
     ]
