@@ -15,7 +15,7 @@ BENCHMARKS = {
     "delivery": "objects over HTTP, against the views that one writes first",
     "verify": "the bytes of files against their checksums, beside sha256sum and rclone",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
-    "admin": "the admin's list at 1,000,000 and 10,000,000 files, against Django's own",
+    "admin": "lists of admin and API at 1,000,000 and 10,000,000 files, against stock ones",
     "soak": "twenty clients of the production server, while its services break",
     "catalogue": "check_files and import_files, against a bare listing, rclone and COPY",
     "migrate": "readers and writers of 1,000,000 files, while their table is migrated",

@@ -1,4 +1,4 @@
-"""The admin's list, against Django's own on the same table."""
+"""The lists of admin and API, against those of the frameworks on the same table."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def run(rounds: int, rows: Sequence[int] = ROWS) -> None:
             seconds, found[size] = json.loads(output)
             print(f"\n{size:,} files, loaded and indexed in {seconds:.0f} s.\n")
             table(
-                ["a whole page", "Django", "ours", "times faster", "queries"],
+                ["a whole page", "stock", "ours", "times faster", "queries"],
                 [_row(page) for page in found[size]],
             )
     if len(found) > 1:
@@ -56,7 +56,7 @@ def _flatness(found: dict[int, list[dict[str, Any]]]) -> None:
         ]
         for small, large in zip(found[smallest], found[largest], strict=True)
     ]
-    table(["a whole page", "Django", "ours"], rows)
+    table(["a whole page", "stock", "ours"], rows)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -30,16 +30,21 @@ TEXT = b"text" * 256
 SIZE = 1024 * MIB
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# Prints the session's key, and the ids of the small and of the large object.
+# Prints the keys of our session and of Django's own, a token, and the ids of the objects.
 PREPARE = """
 import json
 from django.contrib.auth.models import User
 from django.test import Client
-from files.models import File
-client = Client()
-client.force_login(User.objects.create_superuser("benchmark"))
+from files.models import File, Token
+from files.tokens import expiry
+user, sessions = User.objects.create_superuser("benchmark"), []
+for backend in ("files.access.Backend", "django.contrib.auth.backends.ModelBackend"):
+    client = Client()
+    client.force_login(user, backend)
+    sessions.append(client.session.session_key)
+_, token = Token.objects.issue(user, expires_at=expiry(1))
 ids = [File.objects.create(object_key=f"bench/{name}").pk for name in ("1k.txt", "1g.bin")]
-print(json.dumps([client.session.session_key, *ids]))
+print(json.dumps([*sessions, token, *ids]))
 """
 
 # Prints microseconds of CPU for a URL: ours, and boto3's.
@@ -100,9 +105,10 @@ class Server(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Where a client asks, the application behind it, and what else works for the answer."""
+    """Where a client asks, and as whom; the application behind it, and what else works for it."""
 
     address: str
+    header: str = "Accept: */*"
     application: Server | None = None
     front: Server | None = None
 
@@ -128,8 +134,11 @@ def run(rounds: int) -> None:
         manage = [sys.executable, "manage.py"]
         process([*manage, "migrate", "--verbosity=0"], environ)
         output = process([*manage, "shell", "-v0", "-c", PREPARE], environ).output
-        session, small, large = json.loads(output)
-        cookie = f"Cookie: __Host-sessionid={session}"
+        session, stock_session, token, small, large = json.loads(output)
+        cookie, stock_cookie = (
+            f"Cookie: __Host-sessionid={key}" for key in (session, stock_session)
+        )
+        bearer = f"Authorization: Bearer {token}"
         ours = {
             delivery: _gunicorn(stack, folder, delivery, environ | {"APP_DELIVERY": delivery})
             for delivery in ("stream", "redirect", "accel")
@@ -140,32 +149,31 @@ def run(rounds: int) -> None:
 
         _small(
             min(rounds, SMALL_ROUNDS),
-            cookie,
             {
-                "bare view": _way(f"bare/{small}/", stock),
-                "ours, stream": _way(f"files/{small}/", ours["stream"]),
-                "ours, redirect": _way(f"files/{small}/", ours["redirect"]),
-                "ours, accel": _way(f"files/{small}/", ours["accel"], front),
-                "django-storages": _way(f"file/{small}/", stock),
-                "constant view": _way(f"constant/{small}/", stock),
-                "bare view, no login": _way(f"bare-open/{small}/", stock),
-                "constant, no login": _way(f"constant-open/{small}/", stock),
+                "bare view": _way(f"bare/{small}/", stock_cookie, stock),
+                "ours, stream": _way(f"files/{small}/", cookie, ours["stream"]),
+                "ours, stream by token": _way(f"files/{small}/", bearer, ours["stream"]),
+                "ours, redirect": _way(f"files/{small}/", cookie, ours["redirect"]),
+                "ours, accel": _way(f"files/{small}/", cookie, ours["accel"], front),
+                "django-storages": _way(f"file/{small}/", stock_cookie, stock),
+                "constant view": _way(f"constant/{small}/", stock_cookie, stock),
+                "bare view, no login": _way(f"bare-open/{small}/", stock_cookie, stock),
+                "constant, no login": _way(f"constant-open/{small}/", stock_cookie, stock),
                 "the origin itself": Way(f"http://127.0.0.1:{origin.port}/files/bench/1k.txt"),
             },
         )
         _large(
             min(rounds, LARGE_ROUNDS),
-            cookie,
             {
                 "the origin itself": Way(f"http://127.0.0.1:{origin.port}/files/bench/1g.bin"),
-                "ours, stream": _way(f"files/{large}/", ours["stream"]),
-                "ours, accel": _way(f"files/{large}/", ours["accel"], front),
-                "ours, redirect": _way(f"files/{large}/", ours["redirect"]),
-                "django-storages": _way(f"file/{large}/", stock),
-                "boto3's iter_chunks": _way(f"chunks/{large}/", stock),
+                "ours, stream": _way(f"files/{large}/", cookie, ours["stream"]),
+                "ours, accel": _way(f"files/{large}/", cookie, ours["accel"], front),
+                "ours, redirect": _way(f"files/{large}/", cookie, ours["redirect"]),
+                "django-storages": _way(f"file/{large}/", stock_cookie, stock),
+                "boto3's iter_chunks": _way(f"chunks/{large}/", stock_cookie, stock),
             },
         )
-        _at_once(cookie, _way(f"files/{large}/", ours["stream"]))
+        _at_once(_way(f"files/{large}/", cookie, ours["stream"]))
         our_time, boto3_time = json.loads(
             process([*manage, "shell", "-v0", "-c", PRESIGN], environ).output
         )
@@ -180,8 +188,8 @@ def run(rounds: int) -> None:
 # The servers
 
 
-def _way(path: str, application: Server, front: Server | None = None) -> Way:
-    return Way(f"http://127.0.0.1:{(front or application).port}/{path}", application, front)
+def _way(path: str, header: str, application: Server, front: Server | None = None) -> Way:
+    return Way(f"http://127.0.0.1:{(front or application).port}/{path}", header, application, front)
 
 
 def _origin(stack: ExitStack, folder: Path) -> Server:
@@ -302,14 +310,14 @@ def _watching_disk(servers: Sequence[Server]) -> Iterator[Callable[[], float]]:
 # 1 KiB
 
 
-def _small(rounds: int, cookie: str, ways: dict[str, Way]) -> None:
+def _small(rounds: int, ways: dict[str, Way]) -> None:
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for name, way in ways.items():
-        _check(name, way, cookie)
-        _load(way, cookie, 1)  # the threads start and connect
+        _check(name, way)
+        _load(way, 1)  # the threads start and connect
     for _ in range(rounds):
         for name, way in ways.items():
-            found[name].append(_load(way, cookie, SECONDS))
+            found[name].append(_load(way, SECONDS))
     print(f"1 KiB, {CONNECTIONS} connections: CPU of the application, requests a second by wrk.\n")
     rows = [
         [
@@ -324,11 +332,11 @@ def _small(rounds: int, cookie: str, ways: dict[str, Way]) -> None:
     table(["1 KiB", "CPU", "requests", "CPU ratio", "requests ratio"], rows)
 
 
-def _check(name: str, way: Way, cookie: str) -> None:
+def _check(name: str, way: Way) -> None:
     """Make sure that the way answers with the object, or with where it is."""
     host, _, path = way.address.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=10)
-    connection.request("GET", f"/{path}", headers={"Cookie": cookie.removeprefix("Cookie: ")})
+    connection.request("GET", f"/{path}", headers=dict([way.header.split(": ")]))
     answer = connection.getresponse()
     body = answer.read()
     if answer.status == 302:
@@ -338,9 +346,9 @@ def _check(name: str, way: Way, cookie: str) -> None:
     connection.close()
 
 
-def _load(way: Way, cookie: str, seconds: int) -> tuple[float, float]:
+def _load(way: Way, seconds: int) -> tuple[float, float]:
     """Return milliseconds of CPU for a request, and requests a second."""
-    load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", cookie, way.address]
+    load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", way.header, way.address]
     before = _cpu(way.application)
     output = subprocess.run(
         load, check=True, capture_output=True, text=True, timeout=seconds + 20
@@ -358,11 +366,11 @@ def _load(way: Way, cookie: str, seconds: int) -> tuple[float, float]:
 # 1 GiB
 
 
-def _large(rounds: int, cookie: str, ways: dict[str, Way]) -> None:
+def _large(rounds: int, ways: dict[str, Way]) -> None:
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            found[name].append(_download(way, cookie))
+            found[name].append(_download(way))
     print("\n1 GiB, by curl: CPU, growth of the peak memory and temporary files of the workers.\n")
     rows = [
         [
@@ -381,10 +389,10 @@ def _large(rounds: int, cookie: str, ways: dict[str, Way]) -> None:
     table([*header, "throughput ratio"], rows)
 
 
-def _download(way: Way, cookie: str) -> tuple[float, ...]:
+def _download(way: Way) -> tuple[float, ...]:
     """Return MiB/s, seconds to the first byte, CPU of application and nginx, MiB of both kinds."""
     tell = "%{size_download} %{time_total} %{time_starttransfer}"
-    curl = ["curl", "-sfL", "-m90", "-o", os.devnull, "-w", tell, "-H", cookie, way.address]
+    curl = ["curl", "-sfL", "-m90", "-o", os.devnull, "-w", tell, "-H", way.header, way.address]
     with _watching_disk(way.servers) as disk:
         memory = _peak(way.servers, reset=True)
         cpu, front_cpu = _cpu(way.application), _cpu(way.front)
@@ -397,9 +405,9 @@ def _download(way: Way, cookie: str) -> tuple[float, ...]:
     return size / total / MIB, first, cpu, front_cpu, growth, disk()
 
 
-def _at_once(cookie: str, way: Way) -> None:
+def _at_once(way: Way) -> None:
     """Print how much memory the worker takes for `AT_ONCE` clients with 1 GiB each."""
-    curl = ["curl", "-sf", "-m120", "-o", os.devnull, "-H", cookie, way.address]
+    curl = ["curl", "-sf", "-m120", "-o", os.devnull, "-H", way.header, way.address]
     memory = _peak(way.servers, reset=True)
     clients = [subprocess.Popen(curl) for _ in range(AT_ONCE)]
     assert [client.wait() for client in clients] == [0] * AT_ONCE

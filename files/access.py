@@ -5,20 +5,21 @@ A user who has come by a token may do what both allow.
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Q, QuerySet, Value
-from django.db.models.functions import Concat
+from django.db.models import Func, OuterRef, Q, QuerySet, TextField, Value
 
+from files.compiled import CompiledQuery
 from files.keys import RESERVED, key_after
 from files.tokens import Token, token_of
 
 if TYPE_CHECKING:
     from files.models import File, FileQuerySet
 
-Rows = TypeVar("Rows", bound=QuerySet)
+Users = TypeVar("Users", bound=QuerySet)
 
 
 def has_permission(user: Any, name: str) -> bool:
@@ -99,30 +100,34 @@ class Backend(ModelBackend):
 
     def get_user(self, user_id: Any) -> Any:
         """Return the active user of this id, None where there is none."""
-        from django.contrib.auth import get_user_model
-
-        user = with_permissions(get_user_model()._default_manager.filter(pk=user_id)).first()
-        if user is None or not self.user_can_authenticate(user):
-            return None
-        return keep_permissions(user, user)
+        user = keep_permissions(_by_id(user_id))
+        return user if user is not None and self.user_can_authenticate(user) else None
 
 
-def with_permissions(rows: Rows, user: str = "pk") -> Rows:
-    """Let the rows bring the permissions of their users, for `keep_permissions`."""
-    return rows.annotate(
-        own_permissions=_permissions(user=OuterRef(user)),
-        group_permissions=_permissions(group__user=OuterRef(user)),
+def with_permissions(users: Users) -> Users:
+    """Let the users bring their permissions, for `keep_permissions`."""
+    return users.annotate(
+        own_permissions=_permissions(user=OuterRef("pk")),
+        group_permissions=_permissions(group__user=OuterRef("pk")),
     )
 
 
 def _permissions(**of: Any) -> ArraySubquery:
-    name = Concat("content_type__app_label", Value("."), "codename")
+    parts = "content_type__app_label", Value("."), "codename"
+    name = Func(*parts, function="CONCAT", output_field=TextField())
     return ArraySubquery(Permission.objects.filter(**of).order_by().values_list(name))
 
 
-def keep_permissions(user: Any, row: Any) -> Any:
-    """Let Django's backend take the permissions that the row has brought; return the user."""
-    if not user.is_superuser:  # who has those that nobody has given, too
-        user._user_perm_cache = set(row.own_permissions)
-        user._group_perm_cache = set(row.group_permissions)
+def keep_permissions(user: Any) -> Any:
+    """Let Django's backend take the permissions that the user has brought; return the user."""
+    if user is not None and not user.is_superuser:  # who has those that nobody has given, too
+        user._user_perm_cache = set(user.own_permissions)
+        user._group_perm_cache = set(user.group_permissions)
     return user
+
+
+def _users_by_id(user_id: int) -> QuerySet:
+    return with_permissions(get_user_model()._default_manager.filter(pk=user_id))
+
+
+_by_id = CompiledQuery(_users_by_id, -1)

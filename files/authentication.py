@@ -3,23 +3,26 @@
 import logging
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_login_failed
 from django.db import DatabaseError
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 
-from files import access, activity
+from files import access
 from files.bodies import BodyLimitMiddleware
+from files.compiled import CompiledQuery
 from files.errors import problem, unauthenticated
 from files.models import Token
-from files.tokens import FORM
+from files.tokens import FORM, digest, token_of
 
 # By what name failed tokens count among failed logins: no user can have it.
 NOBODY = "(token)"
@@ -62,14 +65,39 @@ def authenticate(request: HttpRequest) -> bool:
     if not given.lower().startswith("bearer"):
         return False
     found = _BEARER.fullmatch(given)
-    token = access.with_permissions(Token.objects.good(found[1]), "user").first() if found else None
-    if token is None:
+    user = find_user(found[1]) if found else None
+    if user is None:
         raise RefusedError(_failed(request))
-    user: Any = access.keep_permissions(token.user, token)
-    user.token = token
     request.user = user
-    request.auth = token  # type: ignore[attr-defined] # as Django REST framework has it
     return True
+
+
+def find_user(text: str) -> Any:
+    """Return the user of a token that counts now, with it as `token`, None where there is none.
+
+    It is looked for by its digest: how long that takes tells nothing of any token.
+    """
+    user = access.keep_permissions(_by_digest(digest(text)))
+    if user is not None:
+        values = [getattr(user, f"token_{name}") for name in _COLUMNS]
+        user.token = Token.from_db(user._state.db, _COLUMNS, values)
+        user.token.user = user
+    return user
+
+
+# In the order of the model's fields, as `from_db` takes them.
+_COLUMNS = ["id", "user_id", "name", "scope", "prefix", "parent_id", "expires_at", "last_used_at"]
+
+
+def _users_by_digest(digest: str) -> QuerySet:
+    users = get_user_model()._default_manager.filter(
+        file_tokens__digest=digest, file_tokens__expires_at__gt=Now(), is_active=True
+    )
+    columns = {f"token_{name}": F(f"file_tokens__{name}") for name in _COLUMNS}
+    return access.with_permissions(users).annotate(**columns)
+
+
+_by_digest = CompiledQuery(_users_by_digest, "digest")
 
 
 def _takes_token(request: HttpRequest) -> bool:
@@ -114,8 +142,7 @@ class TokenMiddleware:
             return error.response
         if not has_token:
             return self.get_response(request)
-        if now := activity.current():
-            now.at_end.append(partial(_note_use, request.auth))  # type: ignore[attr-defined]
+        _note_use(token_of(request.user))
         response = self._call(request)
         patch_vary_headers(response, ["Authorization"])
         return response
@@ -129,8 +156,8 @@ def _call_view(request: HttpRequest) -> HttpResponseBase:
     return cast("HttpResponseBase", response)
 
 
-def _note_use(token: Token) -> None:
+def _note_use(token: Any) -> None:
     try:
         token.note_use()
-    except DatabaseError as error:  # the answer has been sent
+    except DatabaseError as error:  # such as in a database that is read-only for now
         logger.warning("The use of token %s is not noted: %s", token.pk, error)

@@ -46,14 +46,6 @@ def expiry(days: int) -> datetime:
 class TokenQuerySet(models.QuerySet["Token"]):
     """Tokens, of everybody."""
 
-    def good(self, text: str) -> "TokenQuerySet":
-        """Return the one of this text, with its user, if it counts now.
-
-        It is looked for by its digest: how long that takes tells nothing of any token.
-        """
-        found = self.filter(digest=digest(text), expires_at__gt=Now(), user__is_active=True)
-        return found.select_related("user")
-
     def issue(self, user: Any, **values: Any) -> tuple["Token", str]:
         """Make a token of the user and return it with its text, which is kept nowhere.
 
@@ -87,7 +79,7 @@ class Token(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         db_constraint=False,  # to add one would lock the table of the users
-        related_name="+",
+        related_name="file_tokens",
         verbose_name=_("user"),
     )
     name = models.CharField(_("name"), max_length=200, blank=True, help_text=_("What it is for."))

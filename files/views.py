@@ -15,9 +15,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from files import access, audit, delivery
 from files.authentication import takes_token
+from files.compiled import CompiledQuery
 from files.errors import asks_for_html, problem, refusal, unauthenticated
 from files.keys import validate_object_key
 from files.models import File
+
+MAX_ID = 2**63 - 1  # which the column can hold
 
 
 def _content_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -40,7 +43,7 @@ def _content_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRe
 @_content_view
 def content(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the content of one file to those who may view it."""
-    return _deliver(request, {"file": pk}, pk=pk)
+    return _deliver(request, {"file": pk}, _by_id, min(pk, MAX_ID))
 
 
 @_content_view
@@ -57,17 +60,23 @@ def content_by_key(request: HttpRequest, key: str = "") -> HttpResponseBase:
         validate_object_key(key)
     except ValidationError:
         key = ""  # no file has it
-    return _deliver(request, {"key": key}, object_key=key)
+    return _deliver(request, {"key": key}, _by_key, key)
 
 
-def _deliver(request: HttpRequest, asked: dict[str, Any], **of: Any) -> HttpResponseBase:
+_by_id = CompiledQuery(lambda pk: File.objects.filter(pk=pk), -1)
+_by_key = CompiledQuery(lambda key: File.objects.filter(object_key=key), "key")
+
+
+def _deliver(
+    request: HttpRequest, asked: dict[str, Any], find: CompiledQuery, value: Any
+) -> HttpResponseBase:
     """Send the content of the file that was asked for, and record who may not have it."""
     if not request.user.is_authenticated:
         return _unauthenticated(request)
     if not access.may_read_any(request.user):
         audit.record("download", "refused", **asked)
         raise PermissionDenied
-    file = File.objects.filter(**of).first()
+    file = find(value)
     if file is None:
         raise Http404
     if not access.may_read(request.user, file):

@@ -277,7 +277,7 @@ document (RFC 9457), whose `type` never changes.
 added, so ignore those that you do not know. What is removed or gets another meaning has
 `Accept: application/json; version=2`; without a version you get version 1, for as long as the
 release notes (`CHANGELOG.md`) say. Texts for people, as in `detail`, may change at any time.""",
-    "VERSION": "1",
+    "VERSION": None,
     "SCHEMA_PATH_PREFIX": "/api",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["files.api.permissions.Allowed"],

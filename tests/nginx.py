@@ -26,7 +26,7 @@ def configure(folder: Path, upstream: str, port: int, *changes: Change) -> list[
         ("server web:8000;", f"server {upstream};"),
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("error_log stderr warn;", f"error_log {folder}/error.log warn;"),
-        ("access_log /dev/stdout;", f"access_log {folder}/access.log;"),
+        ("access_log /dev/stdout files;", f"access_log {folder}/access.log files;"),
     )
     shutil.copytree(ROOT / "nginx", folder, dirs_exist_ok=True)
     for name, replacements in (("nginx.conf", places), ("files.conf", changes)):

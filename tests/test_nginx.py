@@ -6,6 +6,7 @@ That it carries the bytes as the application would is in test_delivery.py.
 import http.client
 import select
 import socket
+import time
 from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
@@ -144,3 +145,22 @@ def test_a_client_that_says_no_more_is_left(serve, front, connect, limit, start)
     with suppress(ConnectionResetError):  # TimeoutError, where nginx does not end it
         while client.recv(2**16):
             pass
+
+
+@pytest.mark.parametrize(
+    "query", ["token={}", "key=a&access_token={}&download", "token={}&token={}"]
+)
+def test_a_token_in_an_address_stands_in_no_log(nginx_with_logs, query):
+    folder, url = nginx_with_logs()
+    token = "files_" + "1" * 40
+    answer = urllib3.request("GET", f"{url}/files/1/?{query.format(token, token)}", retries=False)
+    assert (answer.status, told(answer)) == (
+        400,
+        "Send the token in the header Authorization: addresses are logged and remembered.",
+    )
+    end = time.monotonic() + PATIENCE
+    while "GET /files/1/?" not in (log := (folder / "access.log").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert "token=..." in log
+    assert token not in log

@@ -3,3 +3,6 @@
 from project.settings import *  # noqa: F403
 
 ROOT_URLCONF = "benchmarks.stock.urls"
+
+# Sessions that Django's own backend has begun get their users by it.
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]

@@ -19,6 +19,8 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
+from files.api.queries import Cursor  # noqa: E402
+
 LEAST, SECONDS = 3, 15  # runs of a page at least, and what more than those may take
 PER_PAGE = 100
 
@@ -81,12 +83,18 @@ FROM (
 
 
 class Page(NamedTuple):
-    """A page of the list, in our admin and in the stock one."""
+    """A page of a list, ours and the stock one: of the admins, or of the APIs."""
 
     name: str
     ours: dict[str, Any]
     stock: dict[str, Any]
     same: bool = False  # that both show the same files
+    lists: tuple[str, str] = ("/admin/files/file/", "/stock/sessions/stockfile/")
+
+
+def api(name: str, ours: dict[str, Any], stock: dict[str, Any], *, same: bool = False) -> Page:
+    """Return a page of the list of our API, and of one as the framework makes it."""
+    return Page(f"API: {name}", ours, stock, same, ("/api/files/", "/stock-api/files/"))
 
 
 def fill(rows: int) -> None:
@@ -145,7 +153,8 @@ def pages(rows: int) -> list[Page]:
         " ORDER BY object_key OFFSET %s",
         rows // 5,
     )
-    everything = {"below": 1}
+    everything = {"below": "true"}
+    last_by_size = Cursor(json.dumps(["file", size, pk])).encode()
 
     def below(folder: str) -> dict[str, Any]:
         return {"object_key__startswith": folder}
@@ -177,6 +186,22 @@ def pages(rows: int) -> list[Page]:
             {"folder": "users/", "after": json.dumps(["folder", people])},
             below("users/") | {"p": rows // 5 // PER_PAGE},
         ),
+        api("the first page of everything", everything, {}),
+        api(
+            "the last page of everything",
+            everything | {"cursor": Cursor(json.dumps(["file", key])).encode()},
+            {"offset": last * PER_PAGE - PER_PAGE, "ordering": "object_key"},
+            same=True,
+        ),
+        api(
+            "the last page by size, descending",
+            everything | {"order": "-size", "cursor": last_by_size},
+            {"offset": last * PER_PAGE - PER_PAGE, "ordering": "-size,-id"},
+            same=True,
+        ),
+        api("a search for 12 files", {"q": "zeppelin"}, {"search": "zeppelin"}, same=True),
+        api("a folder of a tenth of all", {"folder": "exports/all/"}, below("exports/all/")),
+        api("a folder of many folders", {"folder": "users/"}, below("users/")),
     ]
 
 
@@ -194,14 +219,16 @@ class Asking:
         self._client = Client()
         self._client.force_login(user)
 
-    def ask(self, admin: str, query: dict[str, Any]) -> tuple[float, list[str]]:
+    def ask(self, path: str, query: dict[str, Any]) -> tuple[float, list[str]]:
         """Return the seconds of a request, and the ids of the files on its page."""
         start = time.perf_counter()
-        path = {"admin": "/admin/files/file/", "stock": "/stock/sessions/stockfile/"}[admin]
         answer = self._client.get(f"{path}?{urlencode(query)}")
         seconds = time.perf_counter() - start
         text = answer.content.decode()
-        assert answer.status_code == 200, (admin, query, answer.status_code, answer.headers)
+        assert answer.status_code == 200, (path, query, answer.status_code, answer.headers)
+        if "api" in path:
+            found = json.loads(text)
+            return seconds, [str(file["id"]) for file in found.get("files", found.get("results"))]
         if "That took too long" in text:
             return math.inf, []
         return seconds, re.findall(r'name="_selected_action" value="(\d+)"', text)
@@ -210,16 +237,17 @@ class Asking:
 def measure(pages: list[Page], rounds: int) -> list[dict[str, Any]]:
     asking, found = Asking(), []
     for page in pages:
+        our_list, stock_list = page.lists
         with CaptureQueriesContext(connection) as queries:
-            asking.ask("admin", page.ours)
+            asking.ask(our_list, page.ours)
             count = len(queries)
         ours: list[float] = []
         stock: list[float] = []
         end = time.monotonic() + SECONDS
         while len(ours) < LEAST or (len(ours) < rounds and time.monotonic() < end):
-            seconds, shown = asking.ask("admin", page.ours)
+            seconds, shown = asking.ask(our_list, page.ours)
             ours.append(seconds)
-            seconds, shown_by_stock = asking.ask("stock", page.stock)
+            seconds, shown_by_stock = asking.ask(stock_list, page.stock)
             stock.append(seconds)
         if page.same:
             assert shown == shown_by_stock, (page, shown, shown_by_stock)

@@ -60,16 +60,17 @@ class FilesView(UploadView):
         Each filter makes it a list of all below. A page costs the same at any depth: follow `next`.
         """
         wanted = asked(request, FilesQuery)
-        filters = {*FILTERS, "state"} & wanted.keys()
         files: Any = files_below(request.user, wanted)
         folder = None
-        if not (filters or wanted["below"]):
+        if not (wanted["below"] or wanted.keys() & {*FILTERS, "state"}):
             folder = folder_of(request.user, wanted)
             files = listing.inside(files, folder)
         if files.query.is_empty():  # so that no folders are told, either
             return Response({"folders": [], "files": [], "next": None, "previous": None})
         find = partial(_find_page, files, folder, wanted)
-        return Response(_tell(request, listing.in_time(find, is_filtered=bool(filters))))
+        # Matches may be anywhere in the order, but for those of a folder in that of the keys.
+        is_filtered = folder is None or "key" not in wanted["order"]
+        return Response(_tell(request, listing.in_time(find, is_filtered=is_filtered)))
 
 
 def _find_page(files: Any, folder: str | None, wanted: dict[str, Any]) -> listing.Page:

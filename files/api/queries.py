@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.utils.translation import gettext, gettext_lazy
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -45,6 +46,7 @@ class ExactField(serializers.CharField):
         super().__init__(trim_whitespace=False, **options)
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([\s\S]*/)?$"})
 class FolderField(ExactField):
     """The beginning of the keys in a folder, with its slash; empty for the top."""
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.urls import path
 
-from files.api import changes, files, lists, root, runs, uploads, works, zips
+from files.api import changes, files, lists, root, runs, tokens, uploads, works, zips
 from files.bodies import takes_upload
 
 app_name = "api"
@@ -12,6 +12,8 @@ urlpatterns = [
     path("schema/", root.SchemaView.as_view(), name="schema"),
     path("files/", takes_upload("add")(lists.FilesView.as_view()), name="files"),
     path("files/<int:pk>/", files.FileView.as_view(), name="file"),
+    path("tokens/", tokens.TokensView.as_view(), name="tokens"),
+    path("tokens/<int:pk>/", tokens.TokenView.as_view(), name="token"),
     path(
         "files/<int:pk>/content/",
         takes_upload("replace")(changes.ContentView.as_view()),

@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         db_constraint=False,
                         on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
+                        related_name="file_tokens",
                         to=settings.AUTH_USER_MODEL,
                         verbose_name="user",
                     ),
