@@ -49,7 +49,17 @@ OUTCOMES = """
 api:root            GET     401  200  200  200    200    200 200     200   200    200   200   200  200  200  200
 api:schema          GET     401  200  200  200    200    200 200     200   200    200   200   200  200  200  200
 api:files           GET     401  403  200  403    403    403 200     200   200    200   200   200  200  200  200
+api:files           POST    401  403  403  201    403    403 201     403   403    403   201   403  201  403  403
 api:file            GET     401  403  200  403    403    403 200     200   200    200   200   200  200  404  404
+api:file            PATCH   401  403  403  403    404    403 200     403   403    403   200   403  200  403  404
+api:file            DELETE  401  403  403  403    403    403 409     403   403    403   409   403  409  403  404
+api:content         PUT     401  403  403  403    403    403 200     403   403    403   200   403  200  403  404
+api:trash           POST    401  403  403  403    403    404 200     403   403    403   200   403  200  403  404
+api:restore         POST    401  403  403  403    403    403 200     403   403    403   200   403  200  403  404
+api:uploads         POST    401  403  403  200    403    403 200     403   403    403   200   403  200  403  403
+api:upload_parts    POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
+api:upload_finish   POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
+api:upload_abort    POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
 api:usage           GET     401  403  200  403    403    403 200     200   200    200   200   200  200  200  200
 api:zip             GET     401  403  200  403    403    403 200     200   200    200   200   200  200  404  404
 api:zip             POST    401  403  200  403    403    403 200     200   200    200   200   200  200  404  404
@@ -68,10 +78,18 @@ files:content_by_key GET    401  403  200  403    403    403 200     200   200  
 
 # What is sent to whom, where it is not the id of a file alone.
 BODIES = {
+    ("api:content", "PUT"): lambda file: b"new",
+    ("api:file", "PATCH"): lambda file: {"key": f"a/new{file.pk}"},
+    ("api:files", "POST"): lambda file: b"new",
+    ("api:uploads", "POST"): lambda file: {"key": f"a/new{file.pk}", "size": 1},
+    **{(f"api:upload_{name}", "POST"): lambda file: {} for name in ("abort", "finish", "parts")},
     ("api:tokens", "POST"): lambda file: {"prefix": "a/"},
     ("api:zip", "POST"): lambda file: {"ids": [file.pk]},
 }
-QUERIES = {"files:content_by_key": lambda file: {"key": str(file)}}
+QUERIES = {
+    "api:files": lambda file: {"key": f"a/new{file.pk}"},
+    "files:content_by_key": lambda file: {"key": str(file)},
+}
 IDS = {
     "api:work": lambda file, user: Work.objects.create(user_id=user.pk if user else 0).pk,
     "api:token": lambda file, user: (

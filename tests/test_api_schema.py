@@ -68,6 +68,7 @@ def schema(ids, serve):
     return found
 
 
+@pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_the_server_answers_as_the_schema_says(schema, ids, mode):
