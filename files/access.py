@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied
 from django.db.models import Func, OuterRef, Q, QuerySet, TextField, Value
+from django.utils.translation import gettext as _
 
 from files.compiled import CompiledQuery
 from files.keys import RESERVED, key_after
@@ -47,8 +48,10 @@ def may(user: Any, name: str, key: str) -> bool:
 
 def require(user: Any, name: str, *keys: str) -> None:
     """Raise PermissionDenied where the user may not do it with the files of these keys."""
-    if not has_permission(user, name) or not all(is_within(user, key) for key in keys):
+    if not has_permission(user, name):
         raise PermissionDenied
+    if not all(is_within(user, key) for key in keys):
+        raise PermissionDenied(_("Your token is for the keys of one folder alone, not for this."))
 
 
 def may_see_trash(user: Any) -> bool:

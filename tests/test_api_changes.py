@@ -327,6 +327,22 @@ def test_a_session_needs_a_csrf_token(make_file, change):
     assert state() == before
 
 
+@pytest.mark.parametrize(
+    ("asker", "headers", "text"),
+    [
+        ({"way": "session"}, {"X_CSRFToken": ""}, "Send what the CSRF cookie has in the header X-"),
+        ({"codenames": ["view_file"], "way": "session"}, {}, "You may not do this: ask an admini"),
+        ({"codenames": ["view_file"]}, {}, "Your token may not do this, by its scope or by the "),
+        ({"scope": Token.Scope.READ}, {}, "Your token may not do this, by its scope or by the pe"),
+        ({"prefix": "b/"}, {}, "Your token is for the keys of one folder alone, not for this."),
+    ],
+)
+def test_why_somebody_may_not_is_said(db, asker, headers, text):
+    response = Asker(*asker.pop("codenames", ()), **asker).ask("POST", "?key=a", **headers)
+    assert kind_of(response) == (403, "not-allowed")
+    assert response.json()["detail"].startswith(text)
+
+
 def test_a_file_leaves_the_folder_of_a_token_neither_way(make_file, storage):
     inside, outside, asker = make_file("a/x"), make_file("b/x"), Asker(prefix="a/")
     assert_tells(asker.ask("PATCH", f"{inside.pk}/", {"key": "a/y"}), inside)

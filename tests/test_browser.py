@@ -814,6 +814,22 @@ def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, erro
     errors.clear()
 
 
+def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, errors):
+    page.goto(LIST)
+    page.context.clear_cookies()
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "failed")
+    text = "You are logged out: log in in another tab and try again."
+    expect(uploading.get_by_role("status")).to_have_text(text)
+    page.context.add_cookies([{"name": "sessionid", "value": log_in(), "url": live_server.url}])
+    page.context.new_page().goto(LIST)
+    uploading.get_by_role("button", name="Try again").click()
+    expect_states(uploading, "done")
+    assert keys() == ["a.txt"]
+    assert [re.search("401", error)[0] for error in errors] == ["401"]
+    errors.clear()
+
+
 def test_without_scripts_a_form_uploads(open_page):
     page = open_page(java_script_enabled=False)
     page.goto(f"{LIST}?folder=a%26b/")

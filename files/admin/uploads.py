@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.translation import gettext
 
@@ -19,6 +20,7 @@ def script_config(folder: str) -> dict[str, Any]:
     return {
         "addresses": {name: reverse(address) for name, address in ADDRESSES.items()},
         "page": reverse("admin:files_file_change", args=[0]),  # of a file, with its id for the 0
+        "cookie": settings.CSRF_COOKIE_NAME,
         "folder": folder,
         "texts": {
             "waiting": gettext("waiting"),

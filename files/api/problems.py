@@ -41,12 +41,12 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     request = context["request"]
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         return unauthenticated(_("Send a token in the header Authorization, or log in."))
+    if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
+        return problem(403, _why_not(error, request))
     if isinstance(error, exceptions.APIException):
         return _of_framework(error)
     if isinstance(error, Http404):
         return problem(404, _("There is nothing of this address that you may see."))
-    if isinstance(error, PermissionDenied):
-        return problem(403, str(error) or _("You may not do this with your token or permissions."))
     if isinstance(error, ValidationError):
         return _of_validation(error, request.user)
     if isinstance(error, ChangedError) or _is_unmatched(error, request):
@@ -58,6 +58,17 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     if isinstance(error, OSError | IntegrityError):
         return _of_storage(error, request)
     return None
+
+
+def _why_not(error: PermissionDenied | exceptions.PermissionDenied, request: Any) -> str:
+    """Return what is lacking, and how to get it."""
+    if isinstance(error, PermissionDenied) and str(error):
+        return str(error)
+    if str(error).startswith("CSRF"):
+        return _("Send what the CSRF cookie has in the header X-CSRFToken: reload the page.")
+    if request.auth is not None:
+        return _("Your token may not do this, by its scope or by the permissions of its user.")
+    return _("You may not do this: ask an administrator for the permission.")
 
 
 def _of_validation(error: ValidationError, user: Any) -> HttpResponse:

@@ -296,7 +296,6 @@ class Panel {
     constructor(element) {
         this.config = JSON.parse(document.getElementById("files-upload-config").textContent);
         this.texts = this.config.texts;
-        this.token = document.querySelector("[name=csrfmiddlewaretoken]").value;
         this.list = element.querySelector("ul");
         this.done = element.querySelector(".files-done");
         this.uploads = [];
@@ -379,6 +378,13 @@ class Panel {
         } else {
             this.done.replaceChildren();
         }
+    }
+
+    // The token of this moment: a login in another tab has changed it.
+    get token() {
+        const name = `${this.config.cookie}=`;
+        const found = document.cookie.split("; ").find((cookie) => cookie.startsWith(name));
+        return found?.slice(name.length) ?? "";
     }
 
     headers() {
