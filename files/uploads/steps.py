@@ -4,6 +4,7 @@ What was agreed on goes to the client and back, signed; that an upload is open s
 of the operations under way.
 """
 
+import errno
 from typing import Any
 
 from django.conf import settings
@@ -26,17 +27,15 @@ def whole(user: Any, key: str, content: Upload, *, replace: bool) -> File:
 
     Again, as where the answer was lost, it changes nothing.
     """
-    try:
-        replaced = _target(user, key, replace=replace)
-    except ValidationError as error:
-        file = _stored(key, content) if error.code == "taken" else None
-        if file is None:
-            raise
-        return file
+    access.require(user, "add", key)
+    replaced = _replaceable(user, key) if replace else None
     if replaced is not None:
         changes.replace(user, replaced, content)
         return replaced
-    file = File.objects.create(object_key=content)
+    try:
+        file = File.objects.create(object_key=content)
+    except FileExistsError:
+        return _stored(key, content)
     changes.note_new(user, file)
     return file
 
@@ -111,14 +110,19 @@ def abort(user: Any, ticket: Ticket) -> None:
         operations.end(operation)
 
 
-def _stored(key: str, content: Upload) -> File | None:
-    """Return the file that has this content already, in its row and in the bucket."""
+def _stored(key: str, content: Upload) -> File:
+    """Return the file that has this content already, in its row and in the bucket.
+
+    Raises ValidationError, which says what the key is taken by, or FileExistsError.
+    """
     file = File.objects.live().filter(object_key=key).first()
     checksum = SHA256 + content.sha256()
-    if file is None or file.checksum != checksum:
-        return None
-    file.refresh_from_storage()
-    return file if file.checksum == checksum and not file.missing_at else None
+    if file is not None and file.checksum == checksum:
+        file.refresh_from_storage()
+        if file.checksum == checksum and not file.missing_at:
+            return file
+    changes.validate_free_key(key)
+    raise FileExistsError(errno.EEXIST, "There is a file or an object of this key", key)
 
 
 def _finished(ticket: Ticket) -> File:
@@ -142,14 +146,19 @@ def _replaced(user: Any, ticket: Ticket) -> File:
 def _target(user: Any, key: str, *, replace: bool) -> File | None:
     """Return the file to be replaced, None for a new one. Raises ValidationError."""
     access.require(user, "add", key)
-    if replace:
-        access.require(user, "replace", key)
-        file = File.objects.filter(object_key=key).first()
-        if file is not None:
-            _refuse_trash(user, file)
-            return file
-    changes.validate_free_key(key)
-    return None
+    file = _replaceable(user, key) if replace else None
+    if file is None:
+        changes.validate_free_key(key)
+    return file
+
+
+def _replaceable(user: Any, key: str) -> File | None:
+    """Return the file of this key, None where there is none. Raises ValidationError."""
+    access.require(user, "replace", key)
+    file = File.objects.filter(object_key=key).first()
+    if file is not None:
+        _refuse_trash(user, file)
+    return file
 
 
 def _refuse_too_many(user: Any) -> None:
