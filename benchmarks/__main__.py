@@ -17,6 +17,7 @@ BENCHMARKS = {
     "verify": "the bytes of files against their checksums, beside sha256sum and rclone",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "lists of admin and API at 1,000,000 and 10,000,000 files, against stock ones",
+    "api": "1,000 small uploads by the API, against boto3 alone and with an INSERT",
     "soak": "twenty clients of the production server, while its services break",
     "catalogue": "check_files and import_files, against a bare listing, rclone and COPY",
     "migrate": "readers and writers of 1,000,000 files, while their table is migrated",

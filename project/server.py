@@ -186,7 +186,12 @@ def listen(bind: str) -> socket.socket:
             path.chmod(0o666)
             return listening
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+        address = host.strip("[]"), int(port)
+        listening = socket.create_server(address, family=family, backlog=BACKLOG)
+        # Connections have it from here: asyncio sets it on none whose protocol Python does not
+        # know, and each answer on one that is kept would wait 40 ms for the client's ACK.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except (OSError, OverflowError, ValueError) as error:
         raise ImproperlyConfigured(
             f"The server cannot listen at APP_BIND={bind!r} ({error}): set it to host:port."

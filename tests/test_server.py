@@ -210,6 +210,13 @@ def test_what_cannot_serve_ends_and_says_why(tmp_path):
     assert "Invalid endpoint: nonsense" in server.log.read_text()
 
 
+def test_an_answer_waits_for_no_acknowledgement():
+    with listen("127.0.0.1:0") as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_socket_at_a_path_is_for_any_proxy_and_can_be_listened_at_again(tmp_path):
     for _ in range(2):
         with listen(f"unix:{tmp_path}/socket"):
