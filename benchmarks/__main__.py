@@ -13,7 +13,6 @@ BENCHMARKS = {
     "read_file": "a text as a whole process, against the script and stock django-storages",
     "open": "1 GiB through our open() and through django-storages as it comes",
     "delivery": "objects over HTTP, against the views that one writes first",
-    "uploads": "1,000 small files by the API, beside boto3 alone",
     "verify": "the bytes of files against their checksums, beside sha256sum and rclone",
     "servers": "pages that need no S3 while clients, S3 or PostgreSQL are slow, on each server",
     "admin": "lists of admin and API at 1,000,000 and 10,000,000 files, against stock ones",
