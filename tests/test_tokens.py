@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.management import CommandError
 from django.db import IntegrityError, connection
+from django.db.models import Sum
 from django.test import Client
 from django.utils import timezone
 
@@ -417,6 +418,17 @@ def test_tokens_that_fail_are_throttled_like_logins(issue, make_file):
     assert get("files_" + "0" * 40, f"/files/{file.pk}/", elsewhere)[0] == 401
     attempts = AccessAttempt.objects.filter(ip_address="192.0.2.1")
     assert {attempt.username for attempt in attempts} == {"(token)"}
+
+
+def test_a_program_with_a_token_that_is_over_locks_nobody_out(make_user):
+    """It may ask for ever at the address of a whole office."""
+    make_user("view", username="somebody", password="s3cret")
+    client = Client(REMOTE_ADDR="192.0.2.1")
+    for n in range(110):
+        get("files_" + "0" * 40, "/files/1/", client, **{"User-Agent": str(n)})
+    assert AccessAttempt.objects.aggregate(sum=Sum("failures_since_start")) == {"sum": 10}
+    fields = {"username": "somebody", "password": "s3cret"}
+    assert client.post("/login/", fields).status_code == 302
 
 
 def test_how_long_it_takes_tells_nothing_of_a_token(issue):
