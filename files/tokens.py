@@ -2,30 +2,32 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files.keys import is_folder, validate_object_key
+from files.keys import is_folder, validate_new_key
 
 # What scanners of secrets know a token by, and 160 random bits behind it.
 BEGINNING = "files_"
 FORM = rf"{BEGINNING}[0-9a-f]{{40}}"
 
 USUAL_DAYS = 90  # that a token lasts where nobody says more
+MOST_MADE = 1000  # by one token, and good at the same time: all of them end with it
 
 
 def validate_prefix(prefix: str) -> None:
     """Raise ValidationError for a prefix that is no folder's: `a` would be one of `ab/` too."""
     if prefix:
-        validate_object_key(prefix)
+        validate_new_key(prefix)
     if not is_folder(prefix):
         raise ValidationError(_("A prefix must end in a slash, as the keys of a folder begin."))
 
@@ -56,6 +58,20 @@ class TokenQuerySet(models.QuerySet["Token"]):
         token.full_clean()
         token.save(force_insert=True)
         return token, text
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Revoke them, and with each those that were made by it."""
+        with transaction.atomic():
+            _lock(self.values_list("pk", flat=True))
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+def _lock(ids: Iterable[int]) -> None:
+    """Let these tokens make no others meanwhile, which would keep them from being deleted."""
+    list(Token.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update())
 
 
 def digest(text: str) -> str:
@@ -117,12 +133,29 @@ class Token(models.Model):
     def __str__(self) -> str:
         return self.name or gettext("token %s") % self.pk
 
+    def delete(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Revoke it, and those that were made by it."""
+        with transaction.atomic():
+            _lock([self.pk])
+            return super().delete(*arguments, **options)
+
     def clean(self) -> None:
         """Refuse a life that is longer than the settings allow, and more than the parent may do."""
         if self.expires_at and self.expires_at > expiry(settings.TOKEN_DAYS):
             raise ValidationError(gettext("A token lasts from 1 to %s days.") % settings.TOKEN_DAYS)
-        if self.parent is not None and not self.parent.covers(self):
+        if self.parent is not None:
+            self._require(self.parent)
+
+    def _require(self, parent: "Token") -> None:
+        """Refuse what the parent may not make: no others than what can be revoked at once."""
+        if parent.parent_id is not None:
+            raise ValidationError(gettext("A token that another one has made makes none itself."))
+        if not parent.covers(self):
             text = gettext("A token makes none that may do more, elsewhere, or for longer than it.")
+            raise ValidationError(text)
+        made = type(self).objects.filter(parent=parent, expires_at__gt=Now())
+        if made.count() >= MOST_MADE:
+            text = gettext("A token makes no more than %s that are good: revoke some.") % MOST_MADE
             raise ValidationError(text)
 
     def covers(self, other: "Token") -> bool:

@@ -30,6 +30,14 @@ class Handler(AxesDatabaseHandler):
         )
         return int(max(of_user, of_address - SHARED))
 
+    def user_login_failed(
+        self, sender: Any, credentials: dict[str, Any], request: Any = None, **about: Any
+    ) -> None:
+        """Count no failure of who is locked out already: axes asks that for passwords alone."""
+        if request is not None and not request.axes_locked_out:
+            request.axes_locked_out = self.is_locked(request, credentials)
+        super().user_login_failed(sender, credentials, request, **about)
+
 
 @receiver(pre_save, sender=AccessAttempt)
 def _keep_no_form(instance: AccessAttempt, **kwargs: Any) -> None:

@@ -1,17 +1,23 @@
 """Programs come with a token: how it is made, what it may do, and how it ends."""
 
+import contextlib
 import json
 import re
 import statistics
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.management import CommandError
+from django.db import IntegrityError, connection
+from django.db.models import Sum
 from django.test import Client
 from django.utils import timezone
 
@@ -101,6 +107,7 @@ def test_a_token_is_printed_once_and_alone(make_user, make_file):
         (["machine", "--prefix=a"], "A prefix must end in a slash, as the keys of a folder begin."),
         (["machine", "--prefix=a\0/"], "PostgreSQL cannot keep a key with a NUL character."),
         (["machine", "--prefix=\udcff/"], "A key must be valid Unicode."),
+        (["machine", "--prefix=.files/"], "Keys that begin with .files/ are reserved"),
         (["machine", f"--prefix={'a' * 1024}/"], "A key has at most 1024 bytes in UTF-8"),
         (["machine", f"--name={'a' * 201}"], "Ensure this value has at most 200 characters"),
         (["idle"], "The user 'idle' is switched off, so that no token of it is good."),
@@ -413,6 +420,17 @@ def test_tokens_that_fail_are_throttled_like_logins(issue, make_file):
     assert {attempt.username for attempt in attempts} == {"(token)"}
 
 
+def test_a_program_with_a_token_that_is_over_locks_nobody_out(make_user):
+    """It may ask for ever at the address of a whole office."""
+    make_user("view", username="somebody", password="s3cret")
+    client = Client(REMOTE_ADDR="192.0.2.1")
+    for n in range(110):
+        get("files_" + "0" * 40, "/files/1/", client, **{"User-Agent": str(n)})
+    assert AccessAttempt.objects.aggregate(sum=Sum("failures_since_start")) == {"sum": 10}
+    fields = {"username": "somebody", "password": "s3cret"}
+    assert client.post("/login/", fields).status_code == 302
+
+
 def test_how_long_it_takes_tells_nothing_of_a_token(issue):
     """The table is asked by the digest, so that no more of a token is right for a longer time."""
     _, text = issue()
@@ -593,6 +611,58 @@ def test_a_token_makes_none_that_may_more(issue, wanted):
 def test_a_token_of_the_scope_read_makes_no_others(issue):
     _, text = issue()
     assert api(text, "POST", "/api/tokens/", {})[0] == 403
+
+
+def test_a_token_that_another_one_has_made_makes_none(issue):
+    """Else who has found one could make a row of them too long for Django to revoke."""
+    _, text = issue(scope="write", days=3)
+    _, made = api(text, "POST", "/api/tokens/", {"scope": "write", "days": 1})
+    leaks.add(made["token"])
+    status, told = api(made["token"], "POST", "/api/tokens/", {})
+    assert (status, told["detail"]) == (
+        400,
+        "A token that another one has made makes none itself.",
+    )
+
+
+def test_a_token_makes_no_more_than_can_be_revoked_at_once(issue, monkeypatch):
+    monkeypatch.setattr(tokens, "MOST_MADE", 1)
+    _, text = issue(scope="write", days=3)
+    _, made = api(text, "POST", "/api/tokens/", {"days": 1})
+    leaks.add(made["token"])
+    status, told = api(text, "POST", "/api/tokens/", {"days": 1})
+    assert (status, told["detail"]) == (
+        400,
+        "A token makes no more than 1 that are good: revoke some.",
+    )
+    expire(Token.objects.get(pk=made["id"]))
+    status, made = api(text, "POST", "/api/tokens/", {"days": 1})
+    leaks.add(made["token"])
+    assert status == 201
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_token_that_makes_others_all_the_time_is_revoked_at_once(issue, is_alone):
+    token, _ = issue(scope="write", days=3)
+    values = {"expires_at": tokens.expiry(1), "parent": token}
+    is_making, is_over = threading.Event(), threading.Event()
+
+    def make():
+        refusals = contextlib.suppress(IntegrityError, ValidationError)
+        with refusals, contextlib.closing(connection):
+            while not is_over.is_set():
+                leaks.add(Token.objects.issue(token.user, **values)[1])
+                is_making.set()
+
+    with ThreadPoolExecutor() as threads, contextlib.ExitStack() as stack:
+        stack.callback(is_over.set)
+        making = [threads.submit(make) for _ in range(4)]
+        assert is_making.wait(10)
+        found = Token.objects.get(pk=token.pk) if is_alone else Token.objects.filter(pk=token.pk)
+        found.delete()
+        wait(making, 10)
+        assert not Token.objects.exists()
 
 
 def test_a_token_neither_sees_nor_revokes_others(issue, make_user):
