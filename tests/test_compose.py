@@ -61,7 +61,8 @@ def site(tmp_path_factory):
         subprocess.run([*command, *arguments], cwd=ROOT, env=environ, timeout=600, check=True)
 
     try:
-        run("up", "--build", "--detach")
+        run("build")  # before others ask for the image, which the first version does not see
+        run("up", "--detach")
         wait_for(port)
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -382,6 +382,7 @@ def test_a_file_outside_the_prefix_is_like_one_that_is_not_there(issue, make_fil
     assert get(text, "/files/by-key/ab.txt") == get(text, "/files/by-key/none.txt") == not_there
 
 
+@pytest.mark.needs("conditional puts")
 def test_a_content_that_was_replaced_belongs_to_its_former_folder(issue, make_user, make_file):
     user = make_user("view", "restore")
     file = make_file("a/b.txt", b"old")
