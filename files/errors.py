@@ -54,7 +54,11 @@ def reason(error: Exception) -> str:
 
 def asks_for_html(request: HttpRequest) -> bool:
     """Return whether a browser shows the answer: programs accept anything, and save the page."""
-    return "text/html" in {f"{kind.main_type}/{kind.sub_type}" for kind in request.accepted_types}
+    try:
+        kinds = request.accepted_types
+    except ValueError:  # of a parameter in an encoding that Python does not know
+        return False
+    return "text/html" in {f"{kind.main_type}/{kind.sub_type}" for kind in kinds}
 
 
 def problem(status: int, detail: str, kind: str = "", **members: Any) -> HttpResponse:

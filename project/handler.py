@@ -27,8 +27,10 @@ from django.db import close_old_connections
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
+from django.utils.translation import gettext as _
 
 from files import authentication, background, bodies, health
+from files.errors import problem
 from project.logs import RequestLogMiddleware
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
@@ -63,6 +65,13 @@ class Handler(ASGIHandler):
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
+
+    def create_request(self, scope: Any, body_file: Any) -> Any:
+        """Return the request and None, or None and the answer that says why there is no request."""
+        try:
+            return super().create_request(scope, body_file)
+        except ValueError:  # of a parameter in an encoding that Python does not know
+            return None, problem(400, _("The header Content-Type cannot be understood."))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -145,7 +154,7 @@ class Handler(ASGIHandler):
     async def _refuse(self, response: Any, scope: Any, receive: Any, send: Any) -> None:
         """Answer, and read on for a while: who is still sending would not see the answer."""
         context = copy_context()
-        request, _ = self.create_request(scope, io.BytesIO())
+        request = self.create_request(scope, io.BytesIO())[0]
         if request is not None:  # it has an id and a line in the log as any other
             context.run(RequestLogMiddleware(lambda request: response), request)
         response.headers["Connection"] = "close"

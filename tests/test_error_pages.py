@@ -88,3 +88,18 @@ def test_a_browser_gets_the_sentence_where_no_static_files_were_collected(serve,
     url = serve(APP_DEBUG="false", APP_STATIC_ROOT=str(tmp_path))
     answer = urllib3.request("GET", f"{url}/nothing/", headers={"Accept": BROWSER})
     assert (answer.status, answer.data.decode()) == (404, SENTENCES[404][1])
+
+
+UNREADABLE = "text/html; title*=unknown''a"
+
+
+def test_an_accept_that_cannot_be_read_is_that_of_a_program(ask):
+    assert told(ask(404, Accept=UNREADABLE)) == SENTENCES[404][1]
+
+
+def test_a_content_type_that_cannot_be_read_is_refused(serve):
+    for body in (b"", bytes(100_000)):
+        headers = {"Content-Type": UNREADABLE}
+        answer = urllib3.request("POST", f"{serve()}/login/", headers=headers, body=body)
+        assert answer.status == 400
+        assert told(answer) == "The header Content-Type cannot be understood."
