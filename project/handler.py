@@ -31,7 +31,7 @@ from django.utils.translation import gettext as _
 
 from files import authentication, background, bodies, health
 from files.errors import problem
-from project.logs import RequestLogMiddleware
+from project.logs import RequestLogMiddleware, begin
 
 BODY_TIMEOUT = 30  # seconds without a byte of a body
 SEND_TIMEOUT = 300  # seconds for a piece of a body, which has 1 MiB at most
@@ -135,6 +135,7 @@ class Handler(ASGIHandler):
         request, refusal = self.create_request(scope, io.BytesIO())
         if request is None:
             raise RefusedError(refusal or HttpResponse(status=400))
+        begin(request)  # so that the audit of a token that fails names the client
         set_script_prefix(get_script_prefix(scope))
         close_old_connections()
         try:

@@ -116,14 +116,20 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.monotonic()
-        now = Activity(_request_id(request), client_address(request), partial(_user, request))
-        activity.become(now)
+        now = begin(request)
         response = self.get_response(request)
         response.headers["X-Request-ID"] = now.id
         now.status = response.status_code
         _count(request, response, now)
         now.at_end.append(partial(_log, request, now, began))
         return response
+
+
+def begin(request: HttpRequest) -> Activity:
+    """Let what follows in this context be part of the request."""
+    now = Activity(_request_id(request), client_address(request), partial(_user, request))
+    activity.become(now)
+    return now
 
 
 def _request_id(request: HttpRequest) -> str:

@@ -270,6 +270,11 @@ def test_a_new_superuser_and_one_that_is_none_any_more_are_told(audit):
 # Where it is written
 
 
+def written(url, request_id):
+    """Return the lines of a request to a server that other tests ask too."""
+    return [line for line in servers.lines(url, "stdout") if line.get("request_id") == request_id]
+
+
 def test_the_audit_of_a_server_is_json_on_stdout(serve, make_file, viewer):
     url = serve(APP_DEBUG="false")
     file = make_file("a\nb", b"text")
@@ -279,7 +284,7 @@ def test_the_audit_of_a_server_is_json_on_stdout(serve, make_file, viewer):
     }
     urllib3.request("GET", f"{url}/files/{file.pk}/", headers=cookie)
     end = time.monotonic() + 10
-    while not (found := servers.lines(url, "stdout")):  # which is written after the answer
+    while not (found := written(url, "x1")):  # after the answer
         assert time.monotonic() < end
         time.sleep(0.05)
     (line,) = found
@@ -299,6 +304,15 @@ def test_the_audit_of_a_server_is_json_on_stdout(serve, make_file, viewer):
         "bytes": 4,
         "status": 200,
     }
+
+
+def test_the_audit_of_a_token_that_fails_before_a_large_body_names_the_client(serve):
+    url = serve(APP_DEBUG="false")
+    headers = {"Authorization": "Bearer files_none", "X-Request-ID": "x2"}
+    answer = urllib3.request("POST", f"{url}/api/tokens/", headers=headers, body=bytes(100_000))
+    assert answer.status == 401
+    (line,) = written(url, "x2")
+    assert (line["action"], line["outcome"], line["client"]) == ("login", "failed", "127.0.0.1")
 
 
 def test_the_audit_of_a_command_is_in_the_file_and_names_the_command(
