@@ -25,7 +25,7 @@ from project.signals import request_answered
 # What signs a presigned URL, which libraries may put into their messages, and tokens of programs,
 # which some put into addresses.
 SECRET = re.compile(
-    r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+|(files_)[0-9a-f]{40}"
+    r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+|(files_)[0-9a-fA-F]{40}"
 )
 
 SANE_ID = re.compile(r"[\w.:=/+-]{1,128}", re.ASCII)
