@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.core.exceptions import RequestAborted
+from django.core.exceptions import BadRequest, RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.exception import response_for_exception
 from django.core.signals import request_started
@@ -70,7 +70,7 @@ class Handler(ASGIHandler):
         """Return the request and None, or None and the answer that says why there is no request."""
         try:
             return super().create_request(scope, body_file)
-        except ValueError:  # of a parameter in an encoding that Python does not know
+        except (BadRequest, ValueError):  # of a parameter in an encoding that Python does not know
             return None, problem(400, _("The header Content-Type cannot be understood."))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
