@@ -16,7 +16,7 @@ from files.circuit import Bulkhead
 from files.models import File, Token, Work
 from files.tokens import expiry
 from tests.operations import kept, objects, rows, state
-from tests.test_server import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 

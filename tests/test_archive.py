@@ -30,6 +30,7 @@ from files.storage.body import CHUNK, Body
 from tests.faults import PATIENCE
 from tests.isolation import other_sessions
 from tests.responses import closing
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -544,8 +545,5 @@ def test_asgi_closes_the_body_when_the_client_is_gone(make_file, proxy, monkeypa
         await pieces.aclose()
 
     asyncio.run(read())
-    end = time.monotonic() + PATIENCE
-    while made[0].gi_frame:  # until it has ended
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not made[0].gi_frame)
     assert bodies[0]._response.raw.closed

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import time
 import zipfile
 from contextlib import suppress
 
@@ -20,6 +19,7 @@ from project import logs
 from tests import servers
 from tests.processes import manage
 from tests.responses import closing
+from tests.waiting import until
 
 SYSTEM = {"id": None, "name": f"{getpass.getuser()}, manage.py"}
 
@@ -283,11 +283,7 @@ def test_the_audit_of_a_server_is_json_on_stdout(serve, make_file, viewer):
         "X-Request-ID": "x1",
     }
     urllib3.request("GET", f"{url}/files/{file.pk}/", headers=cookie)
-    end = time.monotonic() + 10
-    while not (found := written(url, "x1")):  # after the answer
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    (line,) = found
+    (line,) = until(lambda: written(url, "x1"))
     del line["time"]
     assert line["user"].pop("id")
     assert line == {

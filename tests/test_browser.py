@@ -35,6 +35,7 @@ from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import location, steady_chromium
 from tests.processes import skip_unless
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,14 +152,6 @@ def detail(file):
 
 def link(page, name):
     return page.locator("#content").get_by_role("link", name=name, exact=True)
-
-
-def eventually(found, wanted):
-    """Wait until a function returns what is wanted."""
-    limit = time.monotonic() + PATIENCE
-    while (value := found()) != wanted:
-        assert time.monotonic() < limit, value
-        time.sleep(0.05)
 
 
 # Browsing

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from files.circuit import Bulkhead, Circuit, UnavailableError
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +71,7 @@ def test_two_failures_in_turn_open_the_circuit_until_a_probe_is_answered():
         circuit.enter()
     assert probed.wait(5)
     is_back.set()
-    end = time.monotonic() + 5
-    while circuit.is_out and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: not circuit.is_out)
     with circuit.waiting():
         pass
 
@@ -89,8 +88,5 @@ def test_a_probe_that_fails_is_tried_again(caplog):
     circuit = Circuit("it", probe)
     circuit.note(has_answered=False)
     circuit.note(has_answered=False)
-    end = time.monotonic() + 5
-    while circuit.is_out and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not circuit.is_out
+    until(lambda: not circuit.is_out)
     assert "The probe of it fails." in caplog.text

@@ -45,6 +45,7 @@ from tests.processes import skip_unless
 from tests.responses import closing, told
 from tests.servers import ASGI, WSGI
 from tests.test_views import bearer
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -961,9 +962,7 @@ def test_nginx_logs_no_signature(make_file, viewer, nginx_with_logs):
     folder, url = nginx_with_logs(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
     headers = cookie(viewer) | bearer()
     answer = urllib3.request("GET", f"{url}/files/{file.pk}/", headers=headers, retries=False)
-    end = time.monotonic() + PATIENCE
-    while not (requests := (folder / "access.log").read_text("utf-8").casefold()):
-        assert time.monotonic() < end  # it is written after the answer
+    requests = until(lambda: (folder / "access.log").read_text("utf-8")).casefold()
     errors = (folder / "error.log").read_text("utf-8").casefold()
     assert answer.status == 503
     assert "http://127.0.0.1:9/" in errors

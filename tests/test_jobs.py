@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import timedelta
 
 import pytest
@@ -36,6 +35,7 @@ from tests.operations import execute, trash
 from tests.processes import ROOT, heed_signals, manage, run_command
 from tests.tcp_proxy import TCPProxy
 from tests.test_rotation import role  # noqa: F401
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,13 +94,6 @@ def start(environ):
 def small(monkeypatch):
     """Let ranges and stretches be small: of two rows."""
     monkeypatch.setattr(walk, "ROWS", 2)
-
-
-def wait_until(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def distribute(command, *arguments):
@@ -286,7 +279,7 @@ def test_no_worker_is_said_until_one_runs(put, start):
     waits = f"Run {run.pk} waits for workers with 1 range: the admin shows how far it is.\n"
     assert said == f"{waits}{jobs.NO_WORKER}\n"
     start()
-    wait_until(lambda: ended(run)[0] == 0)
+    until(lambda: ended(run)[0] == 0)
     said, run = distribute("import_files")
     assert jobs.NO_WORKER not in said
 
@@ -363,13 +356,13 @@ def test_a_range_of_a_worker_that_was_killed_is_taken_up_by_another(put, start, 
     run = begin("import_files", "b.txt", "d.txt", **IMPORT)
     with held("d.txt") as is_waited_for:
         killed = start()
-        wait_until(is_waited_for)
+        until(is_waited_for)
         other = start()
-        wait_until(lambda: [part.status for part in run.ranges.all()] == [0, None, 0])
+        until(lambda: [part.status for part in run.ranges.all()] == [0, None, 0])
         killed.kill()
         killed.wait()
     lose_workers()
-    wait_until(lambda: ended(run)[0] is not None)
+    until(lambda: ended(run)[0] is not None)
     assert ended(run) == (0, "6 objects, 24\xa0bytes: 6 rows added")
     assert attempts(run) == [1, 2, 1]
     assert other.poll() is None
@@ -380,15 +373,15 @@ def test_a_worker_that_comes_back_late_does_not_end_the_job_of_another(put, star
     run = begin("import_files", **IMPORT)
     with held("a.txt") as is_waited_for:
         late = start()
-        wait_until(is_waited_for)
+        until(is_waited_for)
         late.send_signal(signal.SIGSTOP)
         lose_workers()
         second = start()
-        wait_until(lambda: is_waited_for() == 2)
+        until(lambda: is_waited_for() == 2)
         late.send_signal(signal.SIGCONT)
         second.kill()
         second.wait()
-    wait_until(lambda: TAKEN in late.stdout.readline())
+    until(lambda: TAKEN in late.stdout.readline())
     lose_workers()
     late.wait(30)  # forgotten by the others, it can take no job
     assert "Traceback" not in late.stdout.read()
@@ -423,9 +416,9 @@ def test_sigterm_lets_another_go_on_at_once(put, start, work, small):
     run = begin("import_files", "b.txt", "d.txt", **IMPORT)
     with held("b.txt") as is_waited_for:
         worker = start()
-        wait_until(is_waited_for)
+        until(is_waited_for)
         worker.terminate()
-        wait_until(lambda: "Stop requested" in worker.stdout.readline())
+        until(lambda: "Stop requested" in worker.stdout.readline())
     assert worker.wait(30) == 0
     assert ended(run)[0] is None
     work()
@@ -481,11 +474,11 @@ def test_a_password_that_rotates_reaches_a_worker(role, put, start):  # noqa: F8
     put("a.txt", b"text")
     start(APP_DB_SECRET=role.secret_id, APP_DB_USER=role.name)
     first = begin("import_files", **IMPORT)
-    wait_until(lambda: ended(first)[0] == 0)
+    until(lambda: ended(first)[0] == 0)
     role.set_in_secret("next")
     role.set_in_database("next")
     second = begin("check_files", **CHECK)
-    wait_until(lambda: ended(second)[0] == 0)
+    until(lambda: ended(second)[0] == 0)
 
 
 def test_a_database_that_says_nothing_is_given_up(own_services, monkeypatch):
@@ -548,9 +541,9 @@ def slow():
 def test_what_a_schedule_begins_is_seen_as_a_whole_by_workers(slow, start):
     jobs.app.configure_task("purge_files").defer(timestamp=0)
     start("--concurrency=3", APP_SCHEDULES="true")
-    wait_until(lambda: Run.objects.exists())
+    until(lambda: Run.objects.exists())
     run = Run.objects.earliest("pk")  # a worker makes up for what was due in the last 10 minutes
-    wait_until(lambda: ended(run)[0] == 0)
+    until(lambda: ended(run)[0] == 0)
     assert attempts(run) == [1]
 
 
@@ -559,8 +552,8 @@ def test_two_workers_do_not_begin_the_same_at_once(slow, start):
         jobs.app.configure_task("purge_files", queueing_lock=f"{number}").defer(timestamp=0)
     start("--concurrency=3", APP_SCHEDULES="true")
     jobs_left = ProcrastinateJob.objects.filter(task_name="purge_files").exclude(status="succeeded")
-    wait_until(lambda: not jobs_left.exists())
-    wait_until(lambda: not Run.objects.unfinished().exists())
+    until(lambda: not jobs_left.exists())
+    until(lambda: not Run.objects.unfinished().exists())
     first, *others = Run.objects.order_by("pk")
     assert all(first.ended_at < other.began_at for other in others)
 
@@ -632,9 +625,9 @@ def test_a_run_that_is_stopped_is_left_by_its_worker(put, start, small):
     run = begin("import_files", "b.txt", **IMPORT)
     with held("b.txt") as is_waited_for:
         worker = start()
-        wait_until(is_waited_for)
+        until(is_waited_for)
         jobs.stop(run)
-    wait_until(lambda: not ProcrastinateJob.objects.filter(status="doing").exists())
+    until(lambda: not ProcrastinateJob.objects.filter(status="doing").exists())
     assert Run.objects.get().state == "stopped"
     assert worker.poll() is None
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from django.conf import settings
@@ -21,6 +20,7 @@ from files.operations import ConflictError
 from project.postgresql.connection import Connection
 from tests.operations import create, elsewhere, execute
 from tests.processes import ROOT, manage
+from tests.waiting import until
 
 SCRIPT_TABLE = """
     create table files (id int generated always as identity primary key, object_key text not null)
@@ -229,16 +229,10 @@ def migrate():
         process.communicate()
 
 
-def until(sql):
+def first_row(sql):
     """Return the first row of the query, as soon as it has one."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            if cursor.rowcount:
-                return cursor.fetchone()
-        time.sleep(0.02)
-    raise TimeoutError(sql)
+    with connection.cursor() as cursor:
+        return until(lambda: cursor.execute(sql).fetchone())
 
 
 IN_PROGRESS = "select pid from pg_stat_progress_create_index where datname = current_database()"
@@ -254,16 +248,16 @@ def test_an_index_that_was_interrupted_is_built_by_the_next_run(
     session.execute("set transaction isolation level repeatable read")
     session.execute("select 1")  # from now on no index can be finished
     first = migrate()
-    until("select from pg_index where not indisvalid")
-    (builder,) = until(IN_PROGRESS)
+    first_row("select 1 from pg_index where not indisvalid")
+    (builder,) = first_row(IN_PROGRESS)
     first.kill()
     if ending == "terminate":
         execute(f"select pg_terminate_backend({builder}, 5000)")
         second = migrate()
-        until(f"{IN_PROGRESS} and pid <> {builder}")
+        first_row(f"{IN_PROGRESS} and pid <> {builder}")
     else:
         second = migrate()
-        until(WAITING)
+        first_row(WAITING)
     session.rollback()
     assert (second.wait(30), second.stderr.read()) == (0, b"")
     migrated = definitions()
@@ -294,7 +288,7 @@ def test_a_reader_behind_it_waits_for_less_than_a_second(script_table, session, 
     script_table("a")
     session.execute("select from files")
     process = migrate()
-    until(f"{WAITING} and mode = 'AccessExclusiveLock'")
+    first_row(f"{WAITING} and mode = 'AccessExclusiveLock'")
     with transaction.atomic():
         execute("set local statement_timeout = '1s'")
         execute("select from files")

@@ -6,7 +6,6 @@ That it carries the bytes as the application would is in test_delivery.py.
 import http.client
 import select
 import socket
-import time
 from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import urllib3
 from tests.faults import PATIENCE
 from tests.responses import told
 from tests.test_views import BROWSER
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -158,9 +158,7 @@ def test_a_token_in_an_address_stands_in_no_log(nginx_with_logs, query):
         400,
         "Send the token in the header Authorization: addresses are logged and remembered.",
     )
-    end = time.monotonic() + PATIENCE
-    while "GET /files/1/?" not in (log := (folder / "access.log").read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    log = until((folder / "access.log").read_text)
+    assert "GET /files/1/?" in log
     assert "token=..." in log
     assert token not in log

@@ -20,6 +20,7 @@ from project import server as module
 from project.sandbox import services
 from project.server import listen
 from tests.processes import ROOT, heed_signals, wait_for
+from tests.waiting import until
 
 pytestmark = [pytest.mark.alike, pytest.mark.django_db(transaction=True)]
 
@@ -100,13 +101,6 @@ def download(make_file, viewer):
     yield download
     for client in clients:
         client.close()
-
-
-def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def refuses(server):

@@ -30,6 +30,7 @@ from tests.processes import ROOT, heed_signals, run_command
 from tests.tcp_proxy import TCPProxy
 from tests.test_readme import README
 from tests.test_storage import KEYS
+from tests.waiting import until
 
 SECTION = README.split("\n### In step without a walk\n")[1].split("\n## ")[0]
 
@@ -121,13 +122,6 @@ def waiting(sqs, queue):
     return sum(map(int, attributes(sqs, queue, *names).values()))
 
 
-def wait_until(holds):
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 run = functools.partial(run_command, "sync_files", "--once", "-v2")
 
 
@@ -151,7 +145,7 @@ def test_the_events_of_each_way_to_write_and_delete_are_followed(
     parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
     s3.complete_multipart_upload(**upload, MultipartUpload=parts)
     s3.delete_object(Bucket=bucket, Key="gone")
-    wait_until(lambda: waiting(sqs, queue) >= 5)
+    until(lambda: waiting(sqs, queue) >= 5)
     lines, _, status = run()
     assert (sorted({*lines} - {"= gone"}), status) == (
         ["+ a/b c+d.txt", "+ copy", "+ parts", "- gone"],
@@ -172,7 +166,7 @@ def test_our_own_operations_change_nothing(subscribed, transactional_db, sqs, qu
     File.objects.get(object_key="restored").restore()
     File.objects.get(object_key="deleted").delete()
     before = state()
-    wait_until(lambda: waiting(sqs, queue) >= 10)
+    until(lambda: waiting(sqs, queue) >= 10)
     lines, _, status = run()
     assert {line[0] for line in lines} == {"="}
     assert (state(), status, waiting(sqs, queue)) == (before, 0, 0)
@@ -530,7 +524,7 @@ def test_of_two_at_once_one_ends_the_work_of_the_other_that_was_killed(
     send(*(record(key) for key in keys * 2))
     assert first.stdout.readline()[0] in "+=~"
     first.kill()
-    wait_until(lambda: waiting(sqs, queue) == 0)
+    until(lambda: waiting(sqs, queue) == 0)
     assert [str(file) for file in File.objects.order_by("object_key")] == keys
     assert end(second, signal.SIGTERM)[2] == 0
 

@@ -33,7 +33,8 @@ from tests import test_uploads as uploads
 from tests.operations import objects
 from tests.tcp_proxy import TCPProxy
 from tests.test_admin import LIST, act, history, messages
-from tests.test_server import start, until  # noqa: F401
+from tests.test_server import start  # noqa: F401
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
