@@ -16,6 +16,7 @@ from files.circuit import Bulkhead
 from files.models import File, Token, Work
 from files.tokens import expiry
 from tests.operations import kept, objects, rows, state
+from tests.test_admin import PERMISSIONS
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
@@ -66,13 +67,6 @@ CHANGES = {
     "trash": lambda asker, file, **headers: asker.ask("POST", f"{file.pk}/trash/", **headers),
     "restore": lambda asker, file, **headers: asker.ask("POST", f"{file.pk}/restore/", **headers),
     "delete": lambda asker, file, **headers: asker.ask("DELETE", f"{file.pk}/", **headers),
-}
-PERMISSIONS = {
-    "rename": "change_file",
-    "replace": "replace_file",
-    "trash": "delete_file",
-    "restore": "restore_file",
-    "delete": "purge_file",
 }
 
 

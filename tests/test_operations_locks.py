@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 
 import pytest
 from django.core.files.base import ContentFile
@@ -28,6 +27,7 @@ from tests.operations import (
     state,
     sweep,
 )
+from tests.waiting import eventually
 
 
 @pytest.mark.needs("conditional puts")
@@ -220,21 +220,13 @@ def test_no_lock_outlives_a_statement_that_fails(transactional_db, make_file):
         assert locks() == 0
 
 
-def locks_in_the_end():
-    """Return how many locks are held when PostgreSQL has seen which sessions are over."""
-    limit = time.monotonic() + 10
-    while (held := locks()) and time.monotonic() < limit:
-        time.sleep(0.01)
-    return held
-
-
 @pytest.mark.parametrize("part", ["pg_try_advisory_lock", "pg_advisory_unlock"])
 @pytest.mark.parametrize("after", [False, True])
 def test_no_lock_outlives_an_interrupt(transactional_db, make_file, part, after):
     file = make_file("a")
     with pytest.raises(KeyboardInterrupt), breaking(part, KeyboardInterrupt(), after=after):
         file.trash()
-    assert locks_in_the_end() == 0
+    eventually(locks, 0)  # once PostgreSQL has seen that the session is over
 
 
 @pytest.mark.parametrize("part", ["pg_try_advisory_lock", "pg_advisory_unlock"])
@@ -243,7 +235,7 @@ def test_no_lock_outlives_a_lock_statement_that_fails(transactional_db, make_fil
     failing = "SELECT pg_try_advisory_lock(1), 1 / (random() * 0)::int"
     with contextlib.suppress(DatabaseError), breaking(part, failing):
         file.trash()
-    assert locks_in_the_end() == 0
+    eventually(locks, 0)  # once PostgreSQL has seen that the session is over
 
 
 # A session that ends takes its locks with it
@@ -280,4 +272,4 @@ def test_no_statement_follows_a_lock_that_was_lost_under_another(transactional_d
         end_session()
         with pytest.raises(OperationalError), locked("b"):
             pass
-    assert locks_in_the_end() == 0
+    eventually(locks, 0)  # once PostgreSQL has seen that the session is over

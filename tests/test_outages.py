@@ -15,6 +15,7 @@ from django.db import connection
 from project import aws
 from tests.servers import ASGI, WSGI, lines
 from tests.tcp_proxy import TCPProxy
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.alike, pytest.mark.django_db(transaction=True)]
 
@@ -77,10 +78,7 @@ def site(request, proxies, static, serve, admin_client):
 
 
 def comes_back(site, path, within):
-    end = time.monotonic() + within
-    while site.get(path)[0] != 200:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    eventually(lambda: site.get(path)[0], 200, within)
 
 
 def test_s3_that_hangs_stops_nothing_else(site, make_file):

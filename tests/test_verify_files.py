@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from files.storage.checksums import Comparison, algorithms, of_s3, of_whole
 from tests.operations import MIB, content, elsewhere
 from tests.processes import ROOT, heed_signals, run_command
 from tests.test_uploads import SIZE, ask, begin, send
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -538,9 +538,7 @@ def test_what_a_killed_run_was_reading_is_read_first_by_the_next(transactional_d
     for number, key in enumerate("edcba"):
         make_old(key, -number)
     with stopped(proxy, None, None, ("call", 2)) as (process, _):
-        end = time.monotonic() + 5  # the third is being read while the second is noted
-        while verified() != ["d", "e"] and time.monotonic() < end:
-            time.sleep(0.02)
+        eventually(verified, ["d", "e"])  # the third is being read while the second is noted
         process.kill()
         process.wait()
     assert verified() == ["d", "e"]
