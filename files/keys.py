@@ -2,6 +2,7 @@
 
 import mimetypes
 import re
+import unicodedata
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -13,8 +14,15 @@ OWNER = f"{RESERVED}owner"  # the object that names the database which owns the 
 # What servers that keep objects as files in folders take for the separator of folders, or drop.
 _FOLDABLE = re.compile(r"^/|//|/$|\\|(^|/)\.\.?(/|$)")
 
-# Control characters as their pictures in Unicode, so that two keys that differ look different.
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
+# Controls, formatting characters and separators; and more that Unicode calls ignorable, or blank.
+_UNSEEN_CATEGORIES = frozenset(["Cc", "Cf", "Zl", "Zp", "Zs"])
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f"
+    "\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+_SEEN = " \u3000"  # the latter is as wide as a letter
+# At the beginning or the end of a name, or beside another one.
+_UNSEEN_SPACE = re.compile(r"(?<![^/ ]) | (?![^/ ])")
 
 
 def validate_object_key(value: object) -> None:
@@ -62,8 +70,25 @@ def folders_to(key: str) -> list[str]:
 
 
 def visible(key: str) -> str:
-    """Return the key with its control characters as pictures."""
-    return key.translate(_VISIBLE)
+    """Return the key with all of its characters to be seen, so that two that differ look different.
+
+    Spaces that nobody would see are "␣", control characters their pictures in Unicode, and what
+    formats a text or turns its order is named, as in "[U+202E]".
+    """
+    names = {ord(character): _name(character) for character in set(key) if _is_unseen(character)}
+    return _UNSEEN_SPACE.sub("␣", key).translate(names)
+
+
+def _is_unseen(character: str) -> bool:
+    is_of_kind = unicodedata.category(character) in _UNSEEN_CATEGORIES and character not in _SEEN
+    return is_of_kind or _UNSEEN.match(character) is not None
+
+
+def _name(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"[U+{code:04X}]"
 
 
 def shown(key: str) -> str:

@@ -1,5 +1,7 @@
 """What a key is: its folder, its name, and how it is shown."""
 
+import pytest
+
 from files.keys import folder_of, folders_to, name_of, visible
 
 
@@ -15,3 +17,22 @@ def test_folder_and_name_are_the_key():
 
 def test_control_characters_are_shown_as_pictures():
     assert visible("a\tb\x7f\n") == "a␉b␡␊"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("odd/\u202egpj.exe", "odd/[U+202E]gpj.exe"),
+        ("a\u200bb\u00adc\ufeff", "a[U+200B]b[U+00AD]c[U+FEFF]"),
+        ("\u2066\u2069\x85\u2028", "[U+2066][U+2069][U+0085][U+2028]"),
+        ("\U000e0041\u3164\ufe0f", "[U+E0041][U+3164][U+FE0F]"),
+        ("at 5\u202fPM\u00a0", "at 5[U+202F]PM[U+00A0]"),
+        ("全角\u3000の名.txt", "全角\u3000の名.txt"),
+        ("a b/c d", "a b/c d"),
+        (" a/ b /c  d ", "␣a/␣b␣/c␣␣d␣"),
+        ("  ", "␣␣"),
+        ("Grüße/😀.txt", "Grüße/😀.txt"),
+    ],
+)
+def test_what_nobody_would_see_is_shown(key, shown):
+    assert visible(key) == shown

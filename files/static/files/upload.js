@@ -60,10 +60,18 @@ async function withRetries(signal, action, tries = TRIES) {
     }
 }
 
-// Return the key with its control characters as pictures, as the server shows it.
+// Return the key with all of its characters to be seen, as the server shows it (`files.keys`).
 function visible(key) {
-    const picture = (code) => (code < 0x20 ? 0x2400 + code : code === 0x7f ? 0x2421 : code);
-    return [...key].map((each) => String.fromCodePoint(picture(each.codePointAt(0)))).join("");
+    const unseen = /(?![ \u3000])[\p{Cc}\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+    const unseenSpace = /(?<![^/ ]) | (?![^/ ])/g;
+    return key.replace(unseenSpace, "␣").replace(unseen, (character) => {
+        const code = character.codePointAt(0);
+        if (code < 0x20) {
+            return String.fromCodePoint(0x2400 + code);
+        }
+        const hex = code.toString(16).toUpperCase().padStart(4, "0");
+        return code === 0x7f ? "␡" : `[U+${hex}]`;
+    });
 }
 
 async function sha256(blob) {
@@ -107,7 +115,7 @@ class Upload {
     show(state, text, buttons = []) {
         this.state = state;
         this.row.dataset.state = state;
-        this.name.textContent = this.key;
+        this.name.textContent = visible(this.key);
         this.bar.setAttribute("aria-label", this.key);
         this.percent.textContent = "";
         this.status.textContent = text;
