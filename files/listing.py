@@ -34,6 +34,7 @@ CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
 }
 
 SECONDS = 5  # that a list may take
+COUNTED = 1000  # files, and folders, that a list counts on its way
 WALK_SECONDS = 0.4  # that an index may be walked for the few of its rows that match
 BATCH = 50_000  # files that are counted at a time
 
@@ -134,6 +135,16 @@ def estimate(files: QuerySet[File]) -> int:
     """Return how many files the planner expects: none of them is read."""
     (plan,) = json.loads(files.order_by().explain(format="json"))
     return int(plan["Plan"]["Plan Rows"])
+
+
+def count(files: QuerySet[File]) -> int:
+    """Return how many files there are, or one more than `COUNTED`."""
+    return files.order_by()[: COUNTED + 1].count()
+
+
+def count_inside(folder: str) -> tuple[int, int]:
+    """Return how many folders and live files are in the folder, each up to one over `COUNTED`."""
+    return _Folders(folder).count(COUNTED + 1)
 
 
 def usage(files: QuerySet[File], seconds: float = 2) -> Usage:
@@ -269,16 +280,30 @@ class _Folders:
         self._folder = folder
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[str]:
-        values = {
+        sql = self._sql(backward=backward, is_first=cursor is None)
+        found = self._fetch(sql, limit=limit, cursor=cursor[0] if cursor else None)
+        return [prefix for (prefix,) in found]
+
+    def count(self, limit: int) -> tuple[int, int]:
+        """Return how many folders, and how many files beside them, there are up to a limit."""
+        folders = self._sql(backward=False, is_first=True)
+        files = f"SELECT FROM {LIVE_FOLDERS} WHERE folder = %(folder)s LIMIT %(limit)s"
+        sql = (
+            f"SELECT (SELECT count(*) FROM ({folders}) AS folders),"  # noqa: S608
+            f" (SELECT count(*) FROM ({files}) AS files)"
+        )
+        ((folder_count, file_count),) = self._fetch(sql, limit=limit)
+        return folder_count, file_count
+
+    def _fetch(self, sql: str, **values: Any) -> list[Any]:
+        about: dict[str, Any] = {
             "folder": self._folder,
             "length": len(self._folder),
             "end": key_after(self._folder),
-            "cursor": cursor[0] if cursor else None,
-            "limit": limit,
         }
         with connection.cursor() as database:
-            database.execute(self._sql(backward=backward, is_first=cursor is None), values)
-            return [prefix for (prefix,) in database.fetchall()]
+            database.execute(sql, about | values)
+            return list(database.fetchall())
 
     def _sql(self, *, backward: bool, is_first: bool) -> str:
         inside = "folder > %(folder)s" + (" AND folder < %(end)s" if self._folder else "")

@@ -10,10 +10,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from files import listing, operations
+from files.admin import changelist
 from files.models import File
 from tests.operations import elsewhere
 
@@ -28,8 +30,8 @@ def messages(response):
 
 def keys(response):
     """Return what the list shows: folders, then files."""
-    changelist = response.context["cl"]
-    return [*(folder["name"] for folder in changelist.folders), *map(str, changelist.result_list)]
+    shown = response.context["cl"]
+    return [*(name for name, _ in shown.folders), *map(str, shown.result_list)]
 
 
 def make(*keys, **values):
@@ -53,19 +55,66 @@ def test_the_list_asks_s3_nothing(admin_client, make_file, storage, monkeypatch)
 def test_a_list_takes_few_queries(admin_client, django_assert_max_num_queries):
     make(*(f"a/{number}" for number in range(300)))
     for query in ({}, {"folder": "a/"}, {"below": 1, "o": "-3"}, {"q": "25"}, {"state": "missing"}):
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(10):
             admin_client.get(LIST, query)
 
 
 def test_the_list_opens_at_the_top_and_goes_down(admin_client):
     make("/b", "a//c", "a/d", "e")
-    assert keys(admin_client.get(LIST)) == ["", "a", "e"]
-    assert keys(admin_client.get(LIST, {"folder": "a/"})) == ["", "a/d"]
+    assert keys(admin_client.get(LIST)) == ["(no name)/", "a/", "e"]
+    assert keys(admin_client.get(LIST, {"folder": "a/"})) == ["(no name)/", "a/d"]
     assert keys(admin_client.get(LIST, {"folder": "a//"})) == ["a//c"]
     page = admin_client.get(LIST, {"folder": "a//"}).content.decode()
-    assert page.count("<em>(no name)</em>/") == 1
+    assert page.count("(no name)/</li>") == 1
     assert 'href="?folder=a%2F"' in page
     assert 'href="?"' in page
+
+
+def test_folders_are_counted_too(admin_client, monkeypatch):
+    make(*(f"{number}/a" for number in range(150)), "b")
+    for cursor in ({}, {"after": '["folder", "140/"]'}):
+        assert admin_client.get(LIST, cursor).context["cl"].total == "150 folders, 1 file"
+    monkeypatch.setattr(listing, "COUNTED", 50)
+    total = admin_client.get(LIST).context["cl"].total
+    assert total == "more than 50 folders, 1 file"
+    assert admin_client.get(LIST, {"below": 1}).context["cl"].total.startswith("about ")
+
+
+def test_many_are_counted_with_separators():
+    assert (changelist._folders(1001), changelist._about(1)) == (
+        "more than 1,000 folders",
+        "about 1 file",
+    )
+    assert changelist._about(1234567) == "about 1,200,000 files"
+
+
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ({}, "All files"),
+        ({"folder": "a/b\u202e/"}, "b[U+202E]/"),
+        ({"folder": "a//"}, "(no name)/"),
+        ({"q": "x y", "folder": "a/"}, "“x y” in a/"),
+        ({"q": "x"}, "“x” in All files"),
+        ({"state": "trash"}, "Trash"),
+        ({"state": "trash", "q": "x"}, "“x” in Trash"),
+    ],
+)
+def test_the_title_names_the_place(admin_client, query, title):
+    page = admin_client.get(LIST, query).content.decode()
+    assert (f"<title>{title} | Files</title>" in page, f"<h1>{title}</h1>" in page) == (True, True)
+
+
+@pytest.mark.parametrize("query", [{"type": "image/"}, {"size": "small"}, {"state": "missing"}])
+def test_a_filter_is_of_all_below(admin_client, query):
+    values = {"content_type": "image/png", "size": 1, "missing_at": timezone.now()}
+    make("a/b/c.png", "d.png", **values)
+    make("e.txt")
+    response = admin_client.get(LIST, query)
+    assert keys(response) == ["a/b/c.png", "d.png"]
+    assert b"All files below this folder that match." in response.content
+    assert response.context["cl"].folder_url == "?"
+    assert keys(admin_client.get(LIST, query | {"folder": "a/"})) == ["a/b/c.png"]
 
 
 def test_everything_below_a_folder_is_one_list(admin_client):
@@ -154,7 +203,7 @@ def test_the_pages_lead_forward_and_back(admin_client):
     back = admin_client.get(LIST + response.context["cl"].previous)
     assert keys(back) == shown[1]
     assert keys(admin_client.get(LIST + back.context["cl"].previous)) == shown[0]
-    assert back.context["cl"].total.startswith("about ")
+    assert back.context["cl"].total == "250 files"
 
 
 @pytest.mark.parametrize("order", ["1", "-1", "3", "-3", "4", "-4"])
@@ -254,7 +303,7 @@ def test_the_search_finds_below_the_folder(admin_client):
     make("reports/2024.csv", "reports/x/2025.csv", "other/2025.csv")
     response = admin_client.get(LIST, {"q": "2025", "folder": "reports/"})
     assert keys(response) == ["reports/x/2025.csv"]
-    assert b"Everything below this folder." in response.content
+    assert b"All files below this folder that match." in response.content
 
 
 @pytest.mark.parametrize("term", ["ünï", "ÜNÏ", "größe", "Größe ünï", "100%_", "\\"])
@@ -396,7 +445,7 @@ def test_rename_moves_the_object(admin_client, make_file, storage):
     page = admin_client.get(f"{LIST}{file.pk}/rename/").content.decode()
     assert 'name="key" value="a"' in page
     response = do(admin_client, file, "rename", key="b//c ")
-    assert messages(response) == ["“b//c ”: Renamed from a."]
+    assert messages(response) == ["“b//c␣”: Renamed from a."]
     assert str(File.objects.get(pk=file.pk)) == "b//c "
     assert (storage.exists("a"), storage.exists("b//c ")) == (False, True)
     assert history() == ["Renamed from a."]

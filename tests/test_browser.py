@@ -154,6 +154,10 @@ def link(page, name):
     return page.locator("#content").get_by_role("link", name=name, exact=True)
 
 
+def step(page, name):
+    return page.locator(".breadcrumbs").get_by_role("link", name=name, exact=True)
+
+
 # Browsing
 
 
@@ -166,9 +170,9 @@ def test_folders_lead_down_and_the_trail_leads_up(page):
     expect_rows(page, "c.txt")
     page.goto(page.url)
     expect_rows(page, "c.txt")
-    link(page, "a/").click()
+    step(page, "a/").click()
     expect_rows(page, "b/", "d.txt")
-    link(page, "All files").click()
+    step(page, "All files").click()
     expect_rows(page, "a/", "e.txt")
 
 
@@ -182,7 +186,7 @@ def test_a_folder_without_a_name_is_opened(page):
     link(page, "Folder a/").click()
     link(page, "Folder (no name)/").click()
     expect_rows(page, "y.txt")
-    expect(page.locator(".files-breadcrumbs [aria-current=page]")).to_have_text("(no name)/")
+    expect(page.locator(".breadcrumbs [aria-current=page]")).to_have_text("(no name)/")
 
 
 SCRIPT = """<img src=x onerror="window.pwned=1">"'<svg onload=window.pwned=1>"""
@@ -927,7 +931,7 @@ def production(open_page, serve, static):
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill("password")
     page.get_by_role("button", name="Log in").click()
-    expect(page.locator("#content h1")).to_have_text("Files")
+    expect(page.locator("#content h1")).to_have_text("All files")
     return page
 
 
@@ -1048,7 +1052,7 @@ OWN = ", ".join(
     f"{part}, {part} *"
     for part in (
         *(
-            ".files-breadcrumbs",
+            ".breadcrumbs",
             ".files-scope",
             ".files-work",
             ".files-works",
@@ -1135,7 +1139,7 @@ def try_out(page, operation, fields):
 def test_people_try_the_api_with_their_session(production, make_file):
     file = make_file("a b/ü.txt", b"text")
     production.goto("/api/")
-    expect(production.get_by_role("heading", name="Files", level=1)).to_be_visible()
+    expect(production.get_by_role("heading", name="All files", level=1)).to_be_visible()
     folder = {"tr[data-param-name=folder] input": "a b/"}
     status, body = try_out(production, "files-list_files", folder)
     expect(status).to_have_text("200")

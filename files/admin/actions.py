@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from files import changes
 from files.admin.changes import FileChanges, failure, log_error
 from files.admin.forms import MoveForm, typeable
+from files.admin.places import trail
 from files.delivery import archive
 from files.errors import EXPECTED
 from files.keys import folder_name, name_of, visible
@@ -55,6 +56,7 @@ def move(
     context = model_admin.admin_site.each_context(request) | {
         "title": MOVE,
         "opts": model_admin.opts,
+        "trail": trail(request.GET.get("folder", ""), (MOVE, "")),
         "files": [(file.pk, visible(str(file))) for file in queryset],
         "form": form,
     }

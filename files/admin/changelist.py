@@ -1,6 +1,6 @@
 """The list of files in the admin: folders, filters, pages by cursor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -18,7 +18,8 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 
 from files import listing
 from files.admin.filters import STATE_VAR, is_trash
-from files.keys import folder_name, folders_to, is_folder, validate_object_key, visible
+from files.admin.places import shown_name, trail
+from files.keys import folder_name, is_folder, validate_object_key, visible
 from files.models import File, FileQuerySet
 
 FOLDER_VAR = "folder"
@@ -30,13 +31,17 @@ USAGE_VAR = "usage"
 NARROWER = gettext_noop("Search for more letters, or below a folder.")
 
 
-def breadcrumbs(folder: str, url: Callable[[str], str]) -> list[dict[str, str]]:
-    """Return name and address of each folder from the top down to this one."""
-    return [{"name": visible(folder_name(step)), "url": url(step)} for step in folders_to(folder)]
+def number(value: int) -> str:
+    """Return the number with separators between its thousands."""
+    return number_format(value, force_grouping=True)
 
 
 class FileChangeList(ChangeList):
     """A folder with its folders and files, or everything below it."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        self.title = self._title()
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         own = {FOLDER_VAR, BELOW_VAR, USAGE_VAR}
@@ -57,9 +62,10 @@ class FileChangeList(ChangeList):
             self.filter_params.pop(name, None)
         self.folder = _folder(request)
         self.in_trash = is_trash(request)
-        self.is_flat = bool(self.query or BELOW_VAR in request.GET or STATE_VAR in request.GET)
         found = super().get_queryset(request, exclude_parameters)
         self.filtered = cast("FileQuerySet", found)
+        self.is_narrowed = bool(self.query or self.has_active_filters)
+        self.is_flat = self.is_narrowed or BELOW_VAR in request.GET
         if self.is_flat:
             return self.filtered.below(self.folder)
         return listing.inside(self.filtered, self.folder)
@@ -113,9 +119,16 @@ class FileChangeList(ChangeList):
             ),
         )
 
+    def _title(self) -> str:
+        """Return the place, and what is searched there: for the heading and the browser's tab."""
+        place = gettext("Trash") if self.in_trash else self.trail[-1][0]
+        if not self.query:
+            return place
+        about = {"text": visible(self.query), "place": place}
+        return gettext("“%(text)s” in %(place)s") % about
+
     def _sorted_page(self, request: HttpRequest) -> listing.Page:
-        is_filtered = self.is_flat and bool(self.query or self.has_active_filters)
-        return listing.in_time(partial(self._page, request), is_filtered=is_filtered)
+        return listing.in_time(partial(self._page, request), is_filtered=self.is_narrowed)
 
     def _unsorted_page(self, request: HttpRequest) -> listing.Page:
         """Return the first files found, when sorting all that match takes too long."""
@@ -166,9 +179,9 @@ class FileChangeList(ChangeList):
 
     def _set_folders(self, folders: list[str]) -> None:
         self.folders = [
-            {"name": visible(folder_name(folder)), "url": self._url(folder)} for folder in folders
+            (f"{shown_name(folder_name(folder))}/", self._url(folder)) for folder in folders
         ]
-        self.breadcrumbs = breadcrumbs(self.folder, self._url)
+        self.trail = trail(self.folder, url=self._url)
         self.search_help_text = (
             gettext("Searches all below “%s”.") % visible(self.folder)
             if self.folder
@@ -176,12 +189,15 @@ class FileChangeList(ChangeList):
         )
 
     def _set_links(self, page: listing.Page) -> None:
-        self.top = self._url("")
         self.previous = page.previous and self.get_query_string({BEFORE_VAR: page.previous})
         self.next = page.next and self.get_query_string({AFTER_VAR: page.next})
         self.flat_url = self.get_query_string({BELOW_VAR: 1})
-        self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, STATE_VAR])
+        self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, *self._filters()])
         self.usage_url = self.get_query_string({USAGE_VAR: 1})
+
+    def _filters(self) -> list[str]:
+        """Return the names of the filters' parameters."""
+        return [str(name) for each in self.filter_specs for name in each.expected_parameters()]
 
     def _url(self, folder: str) -> str:
         """Return the address of a folder, with filters and order, from its first page."""
@@ -190,18 +206,27 @@ class FileChangeList(ChangeList):
         )
 
     def _total(self, page: listing.Page) -> str:
-        """Return the number of files: of a single page exactly, else as the planner expects it."""
+        """Return how many folders and files there are: where these are many, about how many."""
+        folders, files = self._counts(page)
+        parts = [_folders(folders)] if folders else []
+        if files is None or files > listing.COUNTED:
+            parts.append(_about(max(listing.estimate(self.queryset), files or len(page.files))))
+        elif files or not parts:
+            parts.append(ngettext("%s file", "%s files", files) % number(files))
+        return ", ".join(parts)
+
+    def _counts(self, page: listing.Page) -> tuple[int, int | None]:
+        """Return how many folders and files there are, each up to one over `listing.COUNTED`.
+
+        None stands for files that a search or a filter would have to find for that.
+        """
         if page.previous is None and page.next is None:
-            files = ngettext("%d file", "%d files", len(page.files)) % len(page.files)
-            if not page.folders:
-                return files
-            folders = ngettext("%d folder", "%d folders", len(page.folders)) % len(page.folders)
-            return f"{folders}, {files}"
-        estimate = max(listing.estimate(self.queryset), len(page.files))
-        rounded = int(float(f"{estimate:.2g}"))
-        return gettext("about %(count)s files") % {
-            "count": number_format(rounded, force_grouping=True)
-        }
+            return len(page.folders), len(page.files)
+        if self.is_narrowed:
+            return 0, None
+        if self.is_flat:
+            return 0, listing.count(self.queryset)
+        return listing.count_inside(self.folder)
 
     def _usage(self, request: HttpRequest) -> listing.Usage | None:
         """Count everything below the folder, as the filters have it."""
@@ -211,6 +236,18 @@ class FileChangeList(ChangeList):
         except listing.TooSlowError:
             messages.error(request, gettext("Counting took too long."))
             return None
+
+
+def _folders(count: int) -> str:
+    if count > listing.COUNTED:
+        many = ngettext("more than %s folder", "more than %s folders", listing.COUNTED)
+        return many % number(listing.COUNTED)
+    return ngettext("%s folder", "%s folders", count) % number(count)
+
+
+def _about(count: int) -> str:
+    rounded = int(float(f"{count:.2g}"))
+    return ngettext("about %s file", "about %s files", rounded) % number(rounded)
 
 
 def _folder(request: HttpRequest) -> str:

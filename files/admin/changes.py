@@ -17,10 +17,11 @@ from django.views.decorators.http import require_POST
 
 from files import access, changes
 from files.admin.forms import RenameForm, ReplaceForm, typeable
+from files.admin.places import file_url, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
 from files.errors import reason
-from files.keys import folder_of, visible
+from files.keys import folder_of, name_of, visible
 from files.models import File, Work
 
 logger = logging.getLogger(__name__)
@@ -118,10 +119,10 @@ class FileChanges(WorkPages):
             else:
                 return HttpResponseRedirect(self._url_after(request, file))
         context = self.admin_site.each_context(request) | {
-            "title": title,
-            "subtitle": visible(file.name),
+            "title": f"{title}: {shown_name(name_of(file.name))}",
+            "submit": title,
             "opts": self.opts,
-            "original": file,
+            "trail": trail_to(file, (title, "")),
             "original_url": file_url(file),
             "form": form,
         }
@@ -157,13 +158,3 @@ def log_error(file: File, error: Exception) -> None:
 def failure(file: File, error: Exception) -> str:
     """Return what people read of an error with this file."""
     return changes.about(file, reason(error))
-
-
-def file_url(file: File) -> str:
-    """Return the address of the file's page."""
-    return reverse("admin:files_file_change", args=[file.pk])
-
-
-def list_url(folder: str) -> str:
-    """Return the address of the list of a folder."""
-    return reverse("admin:files_file_changelist", query={"folder": folder} if folder else None)

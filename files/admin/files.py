@@ -14,6 +14,7 @@ from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -24,15 +25,16 @@ from django.utils.translation import gettext_lazy as _
 
 from files import access, changes, listing
 from files.admin import actions, uploads
-from files.admin.changelist import FileChangeList, breadcrumbs
-from files.admin.changes import FileChanges, list_url, log_error
+from files.admin.changelist import FileChangeList
+from files.admin.changes import FileChanges, log_error
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
+from files.admin.places import shown_name, trail, trail_to
 from files.admin.preview import preview
 from files.admin.works import AnsweredError
 from files.bodies import takes_upload
 from files.errors import reason
-from files.keys import folder_of, name_of, visible
+from files.keys import name_of, visible
 from files.models import File, Work
 from files.storage import STANDARD
 
@@ -182,12 +184,14 @@ class FileAdmin(FileChanges):
         form_url: str = "",
         obj: File | None = None,
     ) -> Any:
-        if obj is not None:
-            folder = folder_of(obj.name)
+        if obj is None:
+            folder = request.GET.get("folder", "")
+            context["trail"] = trail(folder, (context["title"], ""))
+        else:
             context |= {
-                "title": visible(name_of(obj.name)) or gettext("(no name)"),
+                "title": shown_name(name_of(obj.name)),
                 "subtitle": None,
-                "breadcrumbs": breadcrumbs(folder, list_url),
+                "trail": trail_to(obj),
                 "preview": preview(obj),
                 "buttons": self._buttons(request, obj),
             }
@@ -228,7 +232,6 @@ class FileAdmin(FileChanges):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context: dict[str, Any] = {
-            "title": gettext("Trash") if is_trash(request) else gettext("Files"),
             "works": Work.objects.recent(request.user),
             **(extra_context or {}),
         }
@@ -239,6 +242,15 @@ class FileAdmin(FileChanges):
     @takes_upload("add")
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().add_view, request, *args, **kwargs)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        response = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse):
+            context: Any = response.context_data
+            name = shown_name(name_of(context["object"].name))
+            context["title"] = gettext("History: %s") % name
+            context["trail"] = trail_to(context["object"], (gettext("History"), ""))
+        return response
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
