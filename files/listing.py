@@ -12,7 +12,7 @@ from django.db import OperationalError, connection, models, transaction
 from django.db.models import F, Func, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Collate
 
-from files.keys import key_after
+from files.keys import folder_of, prefix_end
 from files.models import FOLDER, File
 
 Order = Literal["object_key", "size", "modified_at"]
@@ -147,6 +147,11 @@ def count_inside(folder: str) -> tuple[int, int]:
     return _Folders(folder).count(COUNTED + 1)
 
 
+def folders(prefix: str, limit: int) -> list[str]:
+    """Return the first folders whose keys begin so, up to the next slash."""
+    return _Folders(prefix).entries(None, limit, backward=False)
+
+
 def usage(files: QuerySet[File], seconds: float = 2) -> Usage:
     """Count files and bytes, for little longer than `seconds`."""
     end = time.monotonic() + seconds
@@ -267,7 +272,7 @@ class _Section(Protocol):
 
 
 class _Folders:
-    """The folders in a folder.
+    """The folders in a folder, or those of its folders whose keys begin in the same way.
 
     The index is entered once for each: at the first key behind the folder before (a "loose index
     scan"), so that what is inside is never read.
@@ -276,8 +281,9 @@ class _Folders:
     name = "folder"
     types: tuple[type, ...] = (str,)
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._end = prefix_end(prefix)
 
     def entries(self, cursor: list[Any] | None, limit: int, *, backward: bool) -> list[str]:
         sql = self._sql(backward=backward, is_first=cursor is None)
@@ -287,7 +293,7 @@ class _Folders:
     def count(self, limit: int) -> tuple[int, int]:
         """Return how many folders, and how many files beside them, there are up to a limit."""
         folders = self._sql(backward=False, is_first=True)
-        files = f"SELECT FROM {LIVE_FOLDERS} WHERE folder = %(folder)s LIMIT %(limit)s"
+        files = f"SELECT FROM {LIVE_FOLDERS} WHERE folder = %(prefix)s LIMIT %(limit)s"
         sql = (
             f"SELECT (SELECT count(*) FROM ({folders}) AS folders),"  # noqa: S608
             f" (SELECT count(*) FROM ({files}) AS files)"
@@ -297,16 +303,16 @@ class _Folders:
 
     def _fetch(self, sql: str, **values: Any) -> list[Any]:
         about: dict[str, Any] = {
-            "folder": self._folder,
-            "length": len(self._folder),
-            "end": key_after(self._folder),
+            "prefix": self._prefix,
+            "length": len(folder_of(self._prefix)),
+            "end": self._end,
         }
         with connection.cursor() as database:
             database.execute(sql, about | values)
             return list(database.fetchall())
 
     def _sql(self, *, backward: bool, is_first: bool) -> str:
-        inside = "folder > %(folder)s" + (" AND folder < %(end)s" if self._folder else "")
+        inside = "folder > %(prefix)s" + (" AND folder < %(end)s" if self._end else "")
         step = "folder < {0}" if backward else "folder >= left({0}, -1) || '0'"
         start = inside if is_first else f"{inside} AND {step.format('%(cursor)s::text')}"
         find = (

@@ -398,7 +398,7 @@ def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(
         response = upload(admin_client, key="a\t")
     else:
         content = SimpleUploadedFile("x", b"new")
-        response = do(admin_client, file, what, key="b", content=content)
+        response = do(admin_client, file, what, name="b", content=content)
     page = response.content.decode()
     assert UNREACHABLE in page
     assert "127.0.0.1" not in page
@@ -441,43 +441,83 @@ def history():
 
 
 def test_rename_moves_the_object(admin_client, make_file, storage):
-    file = make_file("a")
+    file = make_file("x/a")
     page = admin_client.get(f"{LIST}{file.pk}/rename/").content.decode()
-    assert 'name="key" value="a"' in page
-    response = do(admin_client, file, "rename", key="b//c ")
-    assert messages(response) == ["“b//c␣”: Renamed from a."]
+    assert ('name="name" value="a"' in page, 'name="folder" value="x/"' in page) == (True, True)
+    response = do(admin_client, file, "rename", name="c ", folder="b//")
+    assert messages(response) == ["“b//c␣”: Renamed from x/a."]
     assert str(File.objects.get(pk=file.pk)) == "b//c "
-    assert (storage.exists("a"), storage.exists("b//c ")) == (False, True)
-    assert history() == ["Renamed from a."]
+    assert (storage.exists("x/a"), storage.exists("b//c ")) == (False, True)
+    assert history() == ["Renamed from x/a."]
 
 
 @pytest.mark.parametrize(
-    ("key", "message"),
+    ("key", "name", "folder", "renamed"),
     [
-        ("taken", "There is a file of this key already"),
-        ("trashed", "A file of this key is in the trash"),
-        ("object", "The bucket has an object of this key"),
-        ("", "This field is required"),
-        ("x" * 1025, "A key has at most 1024 bytes"),
+        ("a/b", "b", "c", "c/b"),
+        ("a/b", "c", "", "c"),
+        ("a/", "b", "a/", "a/b"),
+        ("a\n/b", "c", "", "a\n/c"),
+        ("a/b\r", "", "c/", "c/b\r"),
+        ("a\tb", "a\tb", "\x01/", "\x01/a\tb"),
+    ],
+)
+def test_name_and_folder_make_the_key(admin_client, make_file, key, name, folder, renamed):
+    file = make_file(key)
+    assert admin_client.get(f"{LIST}{file.pk}/rename/").status_code == 200
+    do(admin_client, file, "rename", name=name, folder=folder)
+    assert str(File.objects.get(pk=file.pk)) == renamed
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "message"),
+    [
+        ("", "taken", "There is a file of this key already"),
+        ("", "a", "Nothing would change"),
+        ("", "trashed", "A file of this key is in the trash"),
+        ("", "object", "The bucket has an object of this key"),
+        ("images/", "", "This field is required"),
+        ("", "images/", "A name has no slash"),
+        ("", "x" * 1025, "A key has at most 1024 bytes"),
+        (".files/", "x", "Keys that begin with .files/ are reserved"),
     ],
 )
 def test_a_key_that_cannot_be_had_is_an_error_of_the_form_alone(
-    admin_client, make_file, put, caplog, key, message
+    admin_client, make_file, put, caplog, folder, name, message
 ):
     file = make_file("a")
     make_file("taken")
     make_file("trashed").trash()
     put("object", b"")
-    response = do(admin_client, file, "rename", key=key)
+    response = do(admin_client, file, "rename", name=name, folder=folder)
     assert message in response.content.decode()
     assert File.objects.get(pk=file.pk).read_text() == "text"
     assert [record for record in caplog.records if record.name.startswith("files.admin")] == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "folders", "is_new"),
+    [
+        ("", ["/", "a/", "ab/"], False),
+        ("a", ["a/", "ab/"], False),
+        ("a/", ["a//", "a/b/"], False),
+        ("a/c", [], True),
+        ("ab/", [], False),
+        ("/", [], False),
+        ("x\0", [], True),
+    ],
+)
+def test_folders_are_completed(admin_client, typed, folders, is_new):
+    make("/x", "a/b/c", "a/c", "a//d", "ab/e", "b")
+    make("trashed/a", deleted_at=timezone.now())
+    found = admin_client.get(f"{LIST}folders/", {"folder": typed}).json()
+    assert found == {"folders": folders, "is_new": is_new}
+
+
 def test_rename_of_a_missing_object_is_an_error_of_the_form(admin_client, make_file, storage):
     file = make_file("a")
     storage.delete("a")
-    assert b"There is no such object" in do(admin_client, file, "rename", key="b").content
+    assert b"There is no such object" in do(admin_client, file, "rename", name="b").content
 
 
 def test_replace_keeps_the_old_content_in_the_trash(admin_client, make_file):
@@ -615,7 +655,7 @@ def test_no_page_changes_keys_or_contents_in_a_transaction(admin_client, make_fi
     for name in ("rename", "replace", "restore"):
         monkeypatch.setattr(File, name, noting(name, getattr(File, name)))
     file = make_file("a")
-    do(admin_client, file, "rename", key="b")
+    do(admin_client, file, "rename", name="b")
     act(admin_client, "move", File.objects.get(), folder="f/")
     do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
     act(admin_client, "trash", file)
@@ -688,7 +728,7 @@ def test_each_is_a_permission_of_its_own(staff, make_file, what):
         file.trash()
     others = {*PERMISSIONS.values(), "view_file", "add_file"} - {PERMISSIONS[what]}
     client = staff(*others)
-    fields = {"key": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
     assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 403
     page = client.get(f"{LIST}{file.pk}/change/").content.decode()
     assert f"{LIST}{file.pk}/{what}/" not in page
@@ -701,7 +741,7 @@ def test_a_permission_is_enough(staff, make_file, what):
     if what in {"restore", "delete"}:
         file.trash()
     client = staff("view_file", PERMISSIONS[what])
-    fields = {"key": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
     assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 302
 
 
@@ -756,7 +796,7 @@ def test_content_is_for_those_who_may_view_files(staff, make_file, page_of, perm
 
 def test_renaming_needs_no_permission_but_its_own(staff, make_file):
     file = make_file("a")
-    response = do(staff("change_file"), file, "rename", key="b")
+    response = do(staff("change_file"), file, "rename", name="b")
     assert (response.status_code, messages(response)) == (200, ["“b”: Renamed from a."])
 
 

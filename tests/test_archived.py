@@ -306,7 +306,7 @@ def test_the_preview_says_so(make_file, key, data):
 
 
 def test_a_form_shows_the_sentence(archived, admin_client):
-    response = do(admin_client, archived, "rename", key="b.txt")
+    response = do(admin_client, archived, "rename", name="b.txt")
     assert response.context["form"].non_field_errors() == [SENTENCE]
     content = SimpleUploadedFile("x", b"new")
     response = do(admin_client, archived, "replace", content=content)

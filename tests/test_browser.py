@@ -842,14 +842,24 @@ def test_without_scripts_a_form_uploads(open_page):
 
 
 def test_a_file_is_renamed(page, make_file, storage):
-    page.goto(detail(make_file("a.txt")))
+    for key in ("images/old/y.png", "imports/z", "a.txt"):
+        file = make_file(key)
+    page.goto(detail(file))
     page.get_by_role("link", name="Rename or move").click()
-    page.get_by_label("Key").fill("b/c.txt")
+    page.get_by_label("Folder").fill("im")
+    expect(page.locator("datalist option")).to_have_count(2)
+    options = page.locator("datalist").evaluate("list => [...list.options].map(o => o.value)")
+    assert options == ["images/", "imports/"]
+    expect(page.get_by_text("This folder is new.")).to_be_visible()
+    page.get_by_label("Folder").fill("images/old")
+    expect(page.get_by_text("This folder is new.")).to_be_hidden()
+    page.get_by_label("Folder").fill("b/")
+    page.get_by_label("Name").fill("c.txt")
     page.get_by_role("button", name="Rename or move").click()
     expect(page.locator("#content h1, #content .field-key .readonly")).to_contain_text(
         ["c.txt", "b/c.txt"]
     )
-    assert (keys(), objects(storage)) == (["b/c.txt"], ["b/c.txt"])
+    assert (keys(), objects(storage)) == (["b/c.txt", "images/old/y.png", "imports/z"],) * 2
 
 
 def test_a_content_is_replaced(page, make_file):
@@ -1139,7 +1149,7 @@ def try_out(page, operation, fields):
 def test_people_try_the_api_with_their_session(production, make_file):
     file = make_file("a b/ü.txt", b"text")
     production.goto("/api/")
-    expect(production.get_by_role("heading", name="All files", level=1)).to_be_visible()
+    expect(production.get_by_role("heading", name="Files", level=1)).to_be_visible()
     folder = {"tr[data-param-name=folder] input": "a b/"}
     status, body = try_out(production, "files-list_files", folder)
     expect(status).to_have_text("200")

@@ -42,7 +42,7 @@ def use(client, storage):
     file = File.objects.get()
     assert client.get(file.get_absolute_url()).getvalue() == b"text"
     do(client, file, "replace", content=SimpleUploadedFile("a.txt", b"new"))
-    do(client, file, "rename", key="a/b.txt")
+    do(client, file, "rename", name="b.txt", folder="a/")
     assert keys(client.get(LIST, {"folder": "a/"})) == ["a/b.txt"]
     assert keys(client.get(LIST, {"q": "b.t", "usage": 1, "o": "-3"})) == ["a/b.txt"]
     do(client, file, "trash")

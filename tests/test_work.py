@@ -144,7 +144,7 @@ def log_in(*codenames):
 def test_a_rename_that_takes_long_has_a_page(site, make_file):
     file = make_file("a")
     site.s3.mode = "hang"
-    page = site.change(file, "rename", key="b")
+    page = site.change(file, "rename", name="b")
     assert page == only_page()
     assert site.ask("GET", page).headers["Refresh"] == "2"
     assert site.shown(page) == ("under way", [])
@@ -156,7 +156,7 @@ def test_a_rename_that_takes_long_has_a_page(site, make_file):
 
 def test_a_rename_that_is_quick_has_none(own_site, make_file):
     site, file = own_site("project.server")[0], make_file("a")
-    assert site.change(file, "rename", key="b") == f"{LIST}{file.pk}/change/"
+    assert site.change(file, "rename", name="b") == f"{LIST}{file.pk}/change/"
     assert (str(File.objects.get()), Work.objects.exists()) == ("b", False)
 
 
@@ -165,7 +165,7 @@ def test_work_goes_on_when_its_client_leaves(own_site, make_file, tmp_path):
     file = make_file("a")
     site.s3.mode = "hang"
     address = urlsplit(site.url)
-    body = urlencode({"key": "b", "csrfmiddlewaretoken": TOKEN})
+    body = urlencode({"name": "b", "csrfmiddlewaretoken": TOKEN})
     request = (
         f"POST {LIST}{file.pk}/rename/ HTTP/1.1\r\nHost: {address.netloc}\r\n"
         f"Cookie: {site.headers()['Cookie']}\r\nContent-Length: {len(body)}\r\n"
@@ -198,7 +198,7 @@ def test_the_list_shows_ten_and_what_is_under_way_first(admin_client):
 
 def test_another_process_shows_it(site, own_site, make_file):
     site.s3.mode = "hang"
-    page = site.change(make_file("a"), "rename", key="b")
+    page = site.change(make_file("a"), "rename", name="b")
     other, _ = own_site()
     assert other.shown(page) == ("under way", [])
     site.s3.mode = "pass"
@@ -208,7 +208,7 @@ def test_another_process_shows_it(site, own_site, make_file):
 def test_work_has_a_connection_beside_the_pool_and_closes_it(own_site, make_file):
     site, _ = own_site(APP_DB_POOL="1", PGAPPNAME="pooled")
     site.s3.mode = "hang"
-    page = site.change(make_file("a"), "rename", key="b")
+    page = site.change(make_file("a"), "rename", name="b")
     assert site.shown(page) == ("under way", [])
     until(lambda: sessions("pooled") == 2)  # there is one more at each moment that it is written
     site.s3.mode = "pass"
@@ -238,7 +238,7 @@ def test_what_cannot_be_done_is_on_the_page(site, make_file, put):
     put("taken", b"")
     file = make_file("a")
     site.s3.mode = "hang"
-    page = site.change(file, "rename", key="taken")
+    page = site.change(file, "rename", name="taken")
     site.s3.mode = "pass"
     state, (message,) = site.ends(page)
     assert (state, "not in the catalogue" in message) == ("ended, 1 failed", True)
@@ -334,7 +334,7 @@ def test_more_work_waits_for_its_turn_and_too_much_is_503(own_site, make_file):
     site.s3.mode = "hang"
 
     def rename(file):
-        return site.ask("POST", f"{LIST}{file.pk}/rename/", {"key": f"b{file.pk}"})
+        return site.ask("POST", f"{LIST}{file.pk}/rename/", {"name": f"b{file.pk}"})
 
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(rename, files))
@@ -354,7 +354,7 @@ def test_work_of_a_process_that_was_killed_can_be_asked_for_again(own_site, make
     site, server = own_site("project.server")
     file = make_file("a")
     site.s3.mode = "hang"
-    page = site.change(file, "rename", key="b")
+    page = site.change(file, "rename", name="b")
     before = server.workers()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -365,14 +365,14 @@ def test_work_of_a_process_that_was_killed_can_be_asked_for_again(own_site, make
     answer = site.ask("GET", page)
     assert b"The server has ended in the middle of it: ask for it again." in answer.data
     assert (site.shown(page), answer.headers.get("Refresh")) == (("interrupted", []), None)
-    assert site.change(file, "rename", key="b") == f"{LIST}{file.pk}/change/"
+    assert site.change(file, "rename", name="b") == f"{LIST}{file.pk}/change/"
     assert str(File.objects.get()) == "b"
 
 
 def test_sigterm_lets_work_end(own_site, make_file, storage):
     site, server = own_site()
     site.s3.mode = "hang"
-    site.change(make_file("a"), "rename", key="b")
+    site.change(make_file("a"), "rename", name="b")
     server.process.terminate()
     with pytest.raises(TimeoutError):
         wait_for_end(server, 2)
@@ -393,7 +393,7 @@ def wait_for_end(server, seconds):
 def test_work_lasts_no_longer_than_the_grace(own_site, make_file):
     site, server = own_site(APP_GRACE="1")
     site.s3.mode = "hang"
-    site.change(make_file("a"), "rename", key="b")
+    site.change(make_file("a"), "rename", name="b")
     server.process.terminate()
     assert server.process.wait(8) == 0
     assert Work.objects.get().ended_at is None
@@ -492,7 +492,7 @@ def test_work_of_last_week_is_forgotten(site, make_file):
     Work.objects.create(user_id=0, title="", url="", ended_at=timezone.now())
     Work.objects.update(seen_at=F("seen_at") - timedelta(days=7))
     site.s3.mode = "hang"
-    page = site.change(make_file("a"), "rename", key="b")
+    page = site.change(make_file("a"), "rename", name="b")
     site.s3.mode = "pass"
     site.ends(page)
     assert [work.title for work in Work.objects.all()] == ["Rename or move: a"]

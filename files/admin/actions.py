@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 
 from files import changes
 from files.admin.changes import FileChanges, failure, log_error
-from files.admin.forms import MoveForm, typeable
+from files.admin.forms import MoveForm, is_typeable
 from files.admin.places import trail
 from files.delivery import archive
 from files.errors import EXPECTED
@@ -44,9 +44,10 @@ def move(
     model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
 ) -> HttpResponseBase | None:
     """Ask for the folder, then rename."""
+    folder = request.GET.get("folder", "")
     form = MoveForm(
         request.POST if "folder" in request.POST else None,
-        initial={"folder": typeable(request.GET.get("folder", ""))},
+        initial={"folder": folder if is_typeable(folder) else ""},
     )
     if form.is_valid():
         folder = form.cleaned_data["folder"]
@@ -56,7 +57,7 @@ def move(
     context = model_admin.admin_site.each_context(request) | {
         "title": MOVE,
         "opts": model_admin.opts,
-        "trail": trail(request.GET.get("folder", ""), (MOVE, "")),
+        "trail": trail(folder, (MOVE, "")),
         "files": [(file.pk, visible(str(file))) for file in queryset],
         "form": form,
     }

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from files import access, changes
-from files.admin.forms import RenameForm, ReplaceForm, typeable
+from files.admin.forms import RenameForm, ReplaceForm
 from files.admin.places import file_url, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
@@ -45,7 +45,7 @@ class FileChanges(WorkPages):
 
     def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._file(request, pk, "change", File.objects.live())
-        form = RenameForm(request.POST or None, initial={"key": typeable(str(file))})
+        form = RenameForm(str(file), request.POST or None)
 
         def rename() -> str:
             return changes.rename(request.user, file, form.cleaned_data["key"])
@@ -113,7 +113,7 @@ class FileChanges(WorkPages):
             except AnsweredError as answered:
                 return HttpResponseRedirect(answered.url)
             except ValidationError as error:
-                form.add_error("key", error)
+                form.add_error("name", error)
             except OSError as error:
                 form.add_error(None, reason(error))
             else:

@@ -2,20 +2,21 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.forms.widgets import Script
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -34,10 +35,11 @@ from files.admin.preview import preview
 from files.admin.works import AnsweredError
 from files.bodies import takes_upload
 from files.errors import reason
-from files.keys import name_of, visible
-from files.models import File, Work
+from files.keys import as_folder, name_of, visible
+from files.models import File, FileQuerySet, Work
 from files.storage import STANDARD
 
+SUGGESTED = 20  # folders
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -217,6 +219,20 @@ class FileAdmin(FileChanges):
             for name, label, permission, post in (trashed if file.deleted_at else live)
             if access.has_permission(request.user, permission)
         ]
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.folders_view)
+        return [path("folders/", view, name="files_file_folders"), *super().get_urls()]
+
+    def folders_view(self, request: HttpRequest) -> JsonResponse:
+        """Complete the folder that somebody types, and tell whether it is a new one."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        typed = request.GET.get("folder", "").replace("\0", "")
+        folder = as_folder(typed)
+        files = cast("FileQuerySet", self.get_queryset(request)).live()
+        is_new = bool(folder) and not files.below(folder).exists()
+        return JsonResponse({"folders": listing.folders(typed, SUGGESTED), "is_new": is_new})
 
     # Django's own pages
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.widgets import Script
+from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 from files.changes import validate_free_key
 from files.errors import reason
-from files.keys import as_folder, validate_new_key
+from files.keys import as_folder, folder_of, name_of, validate_new_key, visible
 from files.models import File
 from files.uploads import Upload, validate_content
 
@@ -71,31 +73,80 @@ class UploadForm(forms.ModelForm):
         return data
 
 
-class RenameForm(forms.Form):
-    """Another key for a file."""
-
-    key = KeyField(label=_("Key"), validators=[validate_new_key])
-
-
 class ReplaceForm(forms.Form):
     """Another content for a file."""
 
     content = ContentField(label=_("Content"))
 
 
+class FolderInput(forms.TextInput):
+    """A text field that completes folders from the catalogue, and tells of a new one."""
+
+    class Media:
+        js = (Script("files/folders.js", type="module"),)
+
+    def __init__(self) -> None:
+        address = reverse_lazy("admin:files_file_folders")
+        about = {"data-folders": address, "data-new": _("This folder is new.")}
+        super().__init__({**KeyField.widget.attrs, **about})
+
+
 class MoveForm(forms.Form):
-    """Another folder for several files."""
+    """Another folder."""
 
     folder = KeyField(
         label=_("Folder"),
         required=False,
-        help_text=_("What the keys begin with, up to a slash. Empty: the top."),
+        widget=FolderInput,
+        help_text=_("From the top, with a slash after each folder. Empty: the top."),
     )
 
     def clean_folder(self) -> str:
         return as_folder(self.cleaned_data["folder"])
 
 
-def typeable(key: str) -> str:
-    """Return what a text field can show of a key: none with line ends, which it would drop."""
-    return key if key.isprintable() else ""
+class RenameForm(MoveForm):
+    """Another name, and another folder."""
+
+    name = KeyField(label=_("Name"))
+    field_order = ("name", "folder")
+
+    def __init__(self, key: str, data: Any = None) -> None:
+        self.kept = {"name": name_of(key), "folder": folder_of(key)}
+        typed = {name: part for name, part in self.kept.items() if is_typeable(part)}
+        super().__init__(data, initial=typed)
+        for name in self.kept.keys() - typed.keys():
+            self.fields[name].required = False
+            text = _("Empty: it stays “%s”, which has line ends and cannot be typed here.")
+            self.fields[name].help_text = text % visible(self.kept[name])
+
+    def clean_name(self) -> str:
+        name = self._typed("name")
+        if "/" in name:
+            raise ValidationError(_("A name has no slash: put folders into the field “Folder”."))
+        return name
+
+    def clean_folder(self) -> str:
+        return as_folder(self._typed("folder"))
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if "name" in data and "folder" in data:
+            data["key"] = data["folder"] + data["name"]
+            try:
+                validate_new_key(data["key"])
+            except ValidationError as error:
+                self.add_error("name", error)
+            if data["key"] == self.kept["folder"] + self.kept["name"]:
+                self.add_error(None, _("Nothing would change: give another name or folder."))
+        return data
+
+    def _typed(self, name: str) -> str:
+        """Return what is typed, or what was there where that could not be shown."""
+        typed: str = self.cleaned_data[name]
+        return typed if typed or name in self.initial else self.kept[name]
+
+
+def is_typeable(key: str) -> bool:
+    """Return whether a text field can show a key: it would drop line ends."""
+    return "\n" not in key and "\r" not in key

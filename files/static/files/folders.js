@@ -1,0 +1,31 @@
+// Text fields for a folder: completed from the catalogue as one types, and told from new ones.
+
+function complete(field) {
+    const list = document.createElement("datalist");
+    const note = document.createElement("p");
+    let asked = 0;
+    list.id = `${field.id}_folders`;
+    note.className = "help";
+    note.setAttribute("role", "status");
+    field.setAttribute("list", list.id);
+    field.after(list, note);
+
+    const ask = async () => {
+        asked += 1;
+        const mine = asked;
+        const query = new URLSearchParams({ folder: field.value });
+        const answer = await fetch(`${field.dataset.folders}?${query}`);
+        if (answer.ok && mine === asked) {
+            const { folders, is_new: isNew } = await answer.json();
+            list.replaceChildren(...folders.map((folder) => new Option("", folder)));
+            note.textContent = isNew ? field.dataset.new : "";
+        }
+    };
+    const suggest = () => ask().catch(() => undefined); // it is typed without help then
+    field.addEventListener("input", suggest);
+    suggest();
+}
+
+for (const field of document.querySelectorAll("input[data-folders]")) {
+    complete(field);
+}
