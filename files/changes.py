@@ -1,8 +1,10 @@
 """What people and programs do with a file, each noted in its history, which the admin shows."""
 
+import json
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -64,7 +66,7 @@ def restore(user: Any, file: File) -> str:
     return note(user, file, gettext("Restored from the trash."))
 
 
-def delete(user: Any, file: File) -> None:
+def delete(user: Any, file: File) -> str:
     """Delete the file for good."""
     pk = file.pk
     try:
@@ -72,6 +74,7 @@ def delete(user: Any, file: File) -> None:
     finally:
         file.pk = pk
     note(user, file, "", DELETION)
+    return gettext("Deleted permanently.")
 
 
 def note_new(user: Any, file: File) -> None:
@@ -81,7 +84,14 @@ def note_new(user: Any, file: File) -> None:
 
 def note(user: Any, file: File, message: Any, flag: int = CHANGE) -> str:
     """Note in the history what a user has done with the file; return the message."""
-    LogEntry.objects.log_actions(user.pk, [file], flag, message)
+    LogEntry.objects.create(
+        user_id=user.pk,
+        content_type=ContentType.objects.get_for_model(file),
+        object_id=str(file.pk),
+        object_repr=visible(file.name)[:200],
+        action_flag=flag,
+        change_message=json.dumps(message) if isinstance(message, list) else message,
+    )
     return str(message)
 
 

@@ -546,11 +546,15 @@ def test_the_trash_gives_back_what_it_took(admin_client, make_file, storage):
 def test_permanent_deletion_asks_and_is_of_the_trash_alone(admin_client, make_file, storage):
     file = make_file("a")
     url = f"{LIST}{file.pk}/delete/"
-    assert admin_client.get(url).status_code == 403
+    assert admin_client.get(url).status_code == 404
     file.trash()
-    assert b"Are you sure" in admin_client.get(url).content
+    page = admin_client.get(url).content.decode()
+    assert "<h1>Delete permanently: a</h1>" in page
+    assert "This cannot be undone." in page
     assert storage.exists("a")
-    admin_client.post(url, {"post": "yes"})
+    response = admin_client.post(url, {"confirmed": "True"}, follow=True)
+    assert messages(response) == ["“a”: Deleted permanently."]
+    assert response.redirect_chain == [(f"{LIST}?state=trash", 302)]
     assert not File.objects.exists()
     assert not storage.exists("a")
 
@@ -563,8 +567,8 @@ def test_a_deletion_that_s3_refuses_keeps_the_row(admin_client, make_file, stora
         raise PermissionError(13, "S3 refuses DeleteObject")
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
-    response = do(admin_client, file, "delete", post="yes")
-    assert messages(response) == ["S3 refuses DeleteObject."]
+    response = do(admin_client, file, "delete", confirmed="True")
+    assert b"S3 refuses DeleteObject." in response.content
     assert File.objects.exists()
 
 
@@ -626,9 +630,11 @@ def test_several_are_deleted_permanently(admin_client, make_file, storage):
     for file in files[:2]:
         file.trash()
     trash = "?state=trash"
-    assert b"Are you sure" in act(admin_client, "delete_selected", *files, query=trash).content
-    chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}
-    admin_client.post(LIST + trash, chosen | {"post": "yes"})
+    page = act(admin_client, "delete", *files, query=trash).content.decode()
+    assert "<li>a<input" in page
+    assert "This cannot be undone." in page
+    chosen = {"action": "delete", "_selected_action": [file.pk for file in files]}
+    admin_client.post(LIST + trash, chosen | {"confirmed": "True"})
     assert [str(file) for file in File.objects.all()] == ["c"]
     assert [storage.exists(key) for key in "abc"] == [False, False, True]
 
@@ -678,8 +684,8 @@ def test_a_deletion_that_s3_refuses_leaves_the_others(
         delete(name, etag)
 
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
-    chosen = {"action": "delete_selected", "_selected_action": [file.pk for file in files]}
-    response = admin_client.post(f"{LIST}?state=trash", chosen | {"post": "yes"}, follow=True)
+    chosen = {"action": "delete", "_selected_action": [file.pk for file in files]}
+    response = admin_client.post(f"{LIST}?state=trash", chosen | {"confirmed": 1}, follow=True)
     assert messages(response) == ["“a”: S3 refuses a.", "“b”: S3 refuses b.", "Deleted 1 file."]
     assert [str(file) for file in File.objects.all()] == ["a", "b"]
     assert LogEntry.objects.get().object_repr == "c"
@@ -728,7 +734,7 @@ def test_each_is_a_permission_of_its_own(staff, make_file, what):
         file.trash()
     others = {*PERMISSIONS.values(), "view_file", "add_file"} - {PERMISSIONS[what]}
     client = staff(*others)
-    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "confirmed": "True"}
     assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 403
     page = client.get(f"{LIST}{file.pk}/change/").content.decode()
     assert f"{LIST}{file.pk}/{what}/" not in page
@@ -741,7 +747,7 @@ def test_a_permission_is_enough(staff, make_file, what):
     if what in {"restore", "delete"}:
         file.trash()
     client = staff("view_file", PERMISSIONS[what])
-    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "post": "yes"}
+    fields = {"name": "b", "content": SimpleUploadedFile("x", b"new"), "confirmed": "True"}
     assert client.post(f"{LIST}{file.pk}/{what}/", fields).status_code == 302
 
 

@@ -322,7 +322,7 @@ def test_files_are_deleted_by_long_work(site, make_file, storage):
     for key in "ab":
         make_file(key).trash()
     site.s3.mode = "hang"
-    page = select(site, "delete_selected", "?state=trash", post="yes").headers["Location"]
+    page = select(site, "delete", "?state=trash", confirmed="True").headers["Location"]
     site.s3.mode = "pass"
     assert site.ends(page) == ("ended, 2 of 2 files", ["Deleted 2 files."])
     assert (File.objects.exists(), objects(storage)) == (False, {})

@@ -10,12 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from files import changes
-from files.admin.changes import FileChanges, failure, log_error
-from files.admin.forms import MoveForm, is_typeable
+from files.admin.changes import DELETE, RESTORE, FileChanges, failure, log_error
+from files.admin.filters import is_trash
+from files.admin.forms import ConfirmForm, MoveForm, is_typeable
 from files.admin.places import trail
 from files.delivery import archive
 from files.errors import EXPECTED
@@ -25,8 +26,7 @@ from files.storage import S3UnavailableError
 
 MOVE = _("Move to another folder")
 TRASH = _("Move to trash")
-RESTORE = _("Restore")
-DELETE = _("Delete permanently")
+ALL_FOR_GOOD = _("These files and their contents are deleted permanently. This cannot be undone.")
 
 
 @admin.action(description=_("Download as a zip"), permissions=["download"])
@@ -54,14 +54,7 @@ def move(
         change = partial(_move, folder=folder)
         _change_each(model_admin, request, queryset, change, MOVE, _moved)
         return None
-    context = model_admin.admin_site.each_context(request) | {
-        "title": MOVE,
-        "opts": model_admin.opts,
-        "trail": trail(folder, (MOVE, "")),
-        "files": [(file.pk, visible(str(file))) for file in queryset],
-        "form": form,
-    }
-    return TemplateResponse(request, "admin/files/file/move.html", context)
+    return _form(model_admin, request, queryset, "move", MOVE, form=form)
 
 
 @admin.action(description=TRASH, permissions=["trash"])
@@ -76,9 +69,38 @@ def restore(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[F
     _change_each(model_admin, request, queryset, File.restore, RESTORE, _restored)
 
 
-def delete_each(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
-    """Delete for good what S3 and the database let go. Raises AnsweredError where it takes long."""
-    _each(model_admin, request, queryset, partial(changes.delete, request.user), DELETE, _deleted)
+@admin.action(description=DELETE, permissions=["purge"])
+def delete(
+    model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]
+) -> HttpResponseBase | None:
+    """Ask whether it is meant, then delete for good what S3 and the database let go."""
+    if "confirmed" in request.POST:
+        change = partial(changes.delete, request.user)
+        _each(model_admin, request, queryset, change, DELETE, _deleted)
+        return None
+    form = ConfirmForm(initial={"confirmed": True})
+    return _form(model_admin, request, queryset, "delete", DELETE, form=form, warning=ALL_FOR_GOOD)
+
+
+def _form(
+    model_admin: FileChanges,
+    request: HttpRequest,
+    files: QuerySet[File],
+    action: str,
+    title: Any,
+    **context: Any,
+) -> HttpResponseBase:
+    """Show the form of an action, which sends the same files again."""
+    step = (gettext("Trash"), request.get_full_path()) if is_trash(request) else None
+    steps = [step, (title, "")] if step else [(title, "")]
+    context |= model_admin.admin_site.each_context(request) | {
+        "title": title,
+        "opts": model_admin.opts,
+        "trail": trail(request.GET.get("folder", ""), *steps),
+        "files": [(file.pk, visible(file.name)) for file in files],
+        "action": action,
+    }
+    return TemplateResponse(request, "admin/files/file/form.html", context)
 
 
 def _change_each(
@@ -93,7 +115,7 @@ def _change_each(
 
     def change_one(file: File) -> None:
         change(file)
-        model_admin.log_change(request, file, summary(1))
+        changes.note(request.user, file, summary(1))
 
     _each(model_admin, request, files, change_one, title, summary)
 
@@ -102,7 +124,7 @@ def _each(
     model_admin: FileChanges,
     request: HttpRequest,
     queryset: QuerySet[File],
-    change: Callable[[File], None],
+    change: Callable[[File], Any],
     title: Any,
     summary: Callable[[int], str],
 ) -> None:

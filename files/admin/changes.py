@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -16,13 +17,18 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from files import access, changes
-from files.admin.forms import RenameForm, ReplaceForm
+from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
 from files.admin.places import file_url, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, name_of, visible
 from files.models import File, Work
+
+MOVE = _("Rename or move")
+RESTORE = _("Restore")
+DELETE = _("Delete permanently")
+FOR_GOOD = _("The file and its content are deleted permanently. This cannot be undone.")
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +46,7 @@ class FileChanges(WorkPages):
             named("replace", self.replace_view),
             named("trash", self.trash_view),
             named("restore", self.restore_view),
+            named("delete", self.purge_view),
         ]
         return own + super().get_urls()
 
@@ -50,7 +57,7 @@ class FileChanges(WorkPages):
         def rename() -> str:
             return changes.rename(request.user, file, form.cleaned_data["key"])
 
-        return self._form_view(request, file, form, rename, _("Rename or move"))
+        return self._form_view(request, file, form, rename, MOVE)
 
     @takes_upload("replace")
     def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -73,7 +80,7 @@ class FileChanges(WorkPages):
             self.report(request, error, file)
             return HttpResponseRedirect(self._url_after(request, file))
         self.message_user(request, changes.about(file, text), messages.SUCCESS)
-        return HttpResponseRedirect(list_url(folder_of(str(file))))
+        return HttpResponseRedirect(self._list_after(request, folder=folder_of(str(file))))
 
     @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -82,13 +89,24 @@ class FileChanges(WorkPages):
         def restore() -> str:
             return changes.restore(request.user, file)
 
+        url = self._url_after(request, file)
         try:
-            self._change(request, file, restore, _("Restore"))
+            self._change(request, file, restore, RESTORE, url)
         except AnsweredError as answered:
             return HttpResponseRedirect(answered.url)
         except OSError as error:
             self.message_user(request, failure(file, error), messages.ERROR)
-        return HttpResponseRedirect(self._url_after(request, file))
+        return HttpResponseRedirect(url)
+
+    def purge_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        file = self._file(request, pk, "purge", File.objects.trashed())
+
+        def delete() -> str:
+            return changes.delete(request.user, file)
+
+        url = self._list_after(request, state="trash")
+        form = ConfirmForm(request.POST or None, initial={"confirmed": True})
+        return self._form_view(request, file, form, delete, DELETE, url=url, warning=FOR_GOOD)
 
     def report(self, request: HttpRequest, error: Exception, file: File) -> None:
         """Log what S3 did not do with the file, and show it on the next page."""
@@ -104,12 +122,21 @@ class FileChanges(WorkPages):
         return file
 
     def _form_view(
-        self, request: HttpRequest, file: File, form: Form, change: Callable[[], str], title: Any
+        self,
+        request: HttpRequest,
+        file: File,
+        form: Form,
+        change: Callable[[], str],
+        title: Any,
+        *,
+        url: str = "",
+        **context: Any,
     ) -> HttpResponseBase:
-        """Show the form, or make the change and go back to the file."""
+        """Show the form, or make the change and go to the address, by default that of the file."""
+        url = url or self._url_after(request, file)
         if form.is_valid():
             try:
-                self._change(request, file, change, title)
+                self._change(request, file, change, title, url)
             except AnsweredError as answered:
                 return HttpResponseRedirect(answered.url)
             except ValidationError as error:
@@ -117,10 +144,11 @@ class FileChanges(WorkPages):
             except OSError as error:
                 form.add_error(None, reason(error))
             else:
-                return HttpResponseRedirect(self._url_after(request, file))
-        context = self.admin_site.each_context(request) | {
+                return HttpResponseRedirect(url)
+        context |= self.admin_site.each_context(request) | {
             "title": f"{title}: {shown_name(name_of(file.name))}",
             "submit": title,
+            "cancel_url": file_url(file),
             "opts": self.opts,
             "trail": trail_to(file, (title, "")),
             "original_url": file_url(file),
@@ -129,7 +157,7 @@ class FileChanges(WorkPages):
         return TemplateResponse(request, "admin/files/file/form.html", context)
 
     def _change(
-        self, request: HttpRequest, file: File, change: Callable[[], str], title: Any
+        self, request: HttpRequest, file: File, change: Callable[[], str], title: Any, url: str
     ) -> None:
         """Make the change as work. Raises what it raises, and AnsweredError."""
 
@@ -141,9 +169,13 @@ class FileChanges(WorkPages):
                 raise
             work.tell(changes.about(file, text))
 
-        url = self._url_after(request, file)
         work = self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
         self.show_work(request, work)
+
+    def _list_after(self, request: HttpRequest, **place: str) -> str:
+        """Return the address of the list that one came from, or else of this place."""
+        filters = parse_qs(self.get_preserved_filters(request)).get("_changelist_filters")
+        return list_url(**place) if not filters else f"{list_url()}?{filters[0]}"
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
         may_view = self.has_view_permission(request, file)

@@ -24,7 +24,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import access, changes, listing
+from files import access, listing
 from files.admin import actions, uploads
 from files.admin.changelist import FileChangeList
 from files.admin.changes import FileChanges, log_error
@@ -60,7 +60,7 @@ class FileAdmin(FileChanges):
         actions.move,
         actions.trash,
         actions.restore,
-        "delete_selected",
+        actions.delete,
     ]
     fields = (
         "key",
@@ -210,9 +210,11 @@ class FileAdmin(FileChanges):
             ("restore", _("Restore"), "restore", True),
             ("delete", _("Delete permanently"), "purge", False),
         ]
+        filters = self.get_preserved_filters(request)
+        query = f"?{filters}" if filters else ""
         return [
             {
-                "url": reverse(f"admin:files_file_{name}", args=[file.pk]),
+                "url": reverse(f"admin:files_file_{name}", args=[file.pk]) + query,
                 "label": label,
                 "post": post,
             }
@@ -268,35 +270,12 @@ class FileAdmin(FileChanges):
             context["trail"] = trail_to(context["object"], (gettext("History"), ""))
         return response
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        """Delete without the transaction that Django's own view opens: S3's answer is awaited."""
-        view = self._delete_view  # type: ignore[attr-defined]
-        return self._reporting(view, request, object_id, extra_context)
-
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
         try:
             super().save_model(request, obj, form, change)
         except OSError as error:
             log_error(obj, error)
             raise
-
-    def delete_model(self, request: HttpRequest, obj: File) -> None:
-        try:
-            changes.delete(request.user, obj)
-        except (OSError, IntegrityError) as error:
-            log_error(obj, error)
-            raise
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> None:
-        """Delete all that can be deleted. Raises AnsweredError: Django reports a success."""
-        actions.delete_each(self, request, queryset)
-        raise AnsweredError(request.get_full_path())
-
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Leave the log to `changes.delete`, which knows what has been deleted."""
-        return None
 
     def _reporting(
         self, view: Callable[..., HttpResponseBase], request: HttpRequest, *args: Any, **kwargs: Any

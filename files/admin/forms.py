@@ -147,6 +147,12 @@ class RenameForm(MoveForm):
         return typed if typed or name in self.initial else self.kept[name]
 
 
+class ConfirmForm(forms.Form):
+    """Asks whether it is meant."""
+
+    confirmed = forms.BooleanField(widget=forms.HiddenInput)
+
+
 def is_typeable(key: str) -> bool:
     """Return whether a text field can show a key: it would drop line ends."""
     return "\n" not in key and "\r" not in key

@@ -32,9 +32,11 @@ class FilePermissions(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
-        """Allow Django's deletion, which is for good, in the trash alone."""
-        in_trash = is_trash(request) if obj is None else obj.deleted_at is not None
-        return in_trash and access.has_permission(request.user, "purge")
+        """Refuse Django's own pages. `trash` is for live files, `purge` for those in the trash."""
+        return False
+
+    def has_purge_permission(self, request: HttpRequest) -> bool:
+        return access.has_permission(request.user, "purge") and is_trash(request)
 
     def has_download_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and not is_trash(request)

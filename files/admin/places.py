@@ -12,9 +12,10 @@ from files.models import File
 Step = tuple[Any, str]  # name and address
 
 
-def list_url(folder: str) -> str:
-    """Return the address of the list of a folder."""
-    return reverse("admin:files_file_changelist", query={"folder": folder} if folder else None)
+def list_url(folder: str = "", **filters: str) -> str:
+    """Return the address of the list of a folder, or of what the filters let through."""
+    query = {"folder": folder} | filters if folder else filters
+    return reverse("admin:files_file_changelist", query=query or None)
 
 
 def file_url(file: File) -> str:
