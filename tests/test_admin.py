@@ -1,7 +1,9 @@
 """The admin's pages."""
 
+import html
 import io
 import json
+import re
 import zipfile
 
 import hypothesis
@@ -546,7 +548,7 @@ def test_the_trash_gives_back_what_it_took(admin_client, make_file, storage):
 def test_permanent_deletion_asks_and_is_of_the_trash_alone(admin_client, make_file, storage):
     file = make_file("a")
     url = f"{LIST}{file.pk}/delete/"
-    assert admin_client.get(url).status_code == 404
+    assert admin_client.get(url).url == f"{LIST}{file.pk}/change/"
     file.trash()
     page = admin_client.get(url).content.decode()
     assert "<h1>Delete permanently: a</h1>" in page
@@ -557,6 +559,34 @@ def test_permanent_deletion_asks_and_is_of_the_trash_alone(admin_client, make_fi
     assert response.redirect_chain == [(f"{LIST}?state=trash", 302)]
     assert not File.objects.exists()
     assert not storage.exists("a")
+
+
+@pytest.mark.parametrize("what", ["rename", "replace", "trash", "restore", "delete"])
+def test_a_file_that_another_tab_has_changed_is_a_message(admin_client, make_file, what):
+    file = make_file("a")
+    if what in {"rename", "replace", "trash"}:
+        file.trash()
+        text = "“a”: It is in the trash by now."
+    else:
+        text = "“a”: It is not in the trash any more."
+    response = do(admin_client, file, what)
+    assert (messages(response), response.context["original"]) == ([text], file)
+    came_from = "?_changelist_filters=folder%3Dx%252F"
+    for ask, page in ((admin_client.post, what), (admin_client.get, "change")):
+        response = ask(f"{LIST}{file.pk + 1}/{page}/{came_from}", follow=True)
+        (message,) = messages(response)
+        assert str(file.pk + 1) in message
+        assert response.redirect_chain == [(f"{LIST}?folder=x%2F", 302)]
+
+
+def test_one_is_back_where_one_was_after_the_trash(admin_client, make_file):
+    file = make_file("a/b")
+    page = admin_client.get(LIST, {"q": "b", "folder": "a/"}).content.decode()
+    (address,) = re.findall(rf'href="({file.pk}/change/[^"]+)"', page)
+    page = admin_client.get(LIST + html.unescape(address)).content.decode()
+    (address,) = re.findall(rf'action="({LIST}{file.pk}/trash/[^"]+)"', page)
+    response = admin_client.post(html.unescape(address))
+    assert response.url == f"{LIST}?q=b&folder=a%2F"
 
 
 def test_a_deletion_that_s3_refuses_keeps_the_row(admin_client, make_file, storage, monkeypatch):

@@ -2,24 +2,25 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from files import access, changes
 from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
 from files.admin.places import file_url, list_url, shown_name, trail_to
-from files.admin.works import AnsweredError, WorkPages
+from files.admin.works import AnsweredError, WorkPages, answering
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import folder_of, name_of, visible
@@ -39,7 +40,9 @@ class FileChanges(WorkPages):
     def get_urls(self) -> list[Any]:
         def named(name: str, view: Callable[..., HttpResponseBase]) -> Any:
             route = f"<int:pk>/{name}/"
-            return path(route, self.admin_site.admin_view(view), name=f"files_file_{name}")
+            return path(
+                route, self.admin_site.admin_view(answering(view)), name=f"files_file_{name}"
+            )
 
         own = [
             named("rename", self.rename_view),
@@ -51,7 +54,7 @@ class FileChanges(WorkPages):
         return own + super().get_urls()
 
     def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        file = self._file(request, pk, "change", File.objects.live())
+        file = self._live(request, pk, "change")
         form = RenameForm(str(file), request.POST or None)
 
         def rename() -> str:
@@ -61,7 +64,7 @@ class FileChanges(WorkPages):
 
     @takes_upload("replace")
     def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        file = self._file(request, pk, "replace", File.objects.live())
+        file = self._live(request, pk, "replace")
         form = ReplaceForm(request.POST or None, request.FILES.copy() or None)
 
         def replace() -> str:
@@ -73,7 +76,7 @@ class FileChanges(WorkPages):
 
     @method_decorator(require_POST)
     def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        file = self._file(request, pk, "delete", File.objects.live())
+        file = self._live(request, pk, "delete")
         try:
             text = changes.trash(request.user, file)
         except OSError as error:
@@ -84,7 +87,7 @@ class FileChanges(WorkPages):
 
     @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        file = self._file(request, pk, "restore", File.objects.trashed())
+        file = self._trashed(request, pk, "restore")
 
         def restore() -> str:
             return changes.restore(request.user, file)
@@ -92,14 +95,12 @@ class FileChanges(WorkPages):
         url = self._url_after(request, file)
         try:
             self._change(request, file, restore, RESTORE, url)
-        except AnsweredError as answered:
-            return HttpResponseRedirect(answered.url)
         except OSError as error:
             self.message_user(request, failure(file, error), messages.ERROR)
         return HttpResponseRedirect(url)
 
     def purge_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        file = self._file(request, pk, "purge", File.objects.trashed())
+        file = self._trashed(request, pk, "purge")
 
         def delete() -> str:
             return changes.delete(request.user, file)
@@ -113,13 +114,33 @@ class FileChanges(WorkPages):
         log_error(file, error)
         self.message_user(request, failure(file, error), messages.ERROR)
 
-    def _file(self, request: HttpRequest, pk: int, permission: str, files: Any) -> File:
+    def _live(self, request: HttpRequest, pk: int, permission: str) -> File:
+        """Return a file that is not in the trash. Raises PermissionDenied, and AnsweredError."""
+        file = self._file(request, pk, permission)
+        if file.deleted_at:
+            self._answer(request, file, gettext("It is in the trash by now."))
+        return file
+
+    def _trashed(self, request: HttpRequest, pk: int, permission: str) -> File:
+        """Return a file in the trash. Raises PermissionDenied, and AnsweredError."""
+        file = self._file(request, pk, permission)
+        if not file.deleted_at:
+            self._answer(request, file, gettext("It is not in the trash any more."))
+        return file
+
+    def _file(self, request: HttpRequest, pk: int, permission: str) -> File:
         if not access.has_permission(request.user, permission):
             raise PermissionDenied
-        file: File | None = files.filter(pk=pk).first()
+        file: File | None = File.objects.filter(pk=pk).first()
         if file is None:
-            raise Http404
+            text = gettext("There is no file with the ID %d: somebody has deleted it.") % pk
+            self.message_user(request, text, messages.WARNING)
+            raise AnsweredError(self._list_after(request))
         return file
+
+    def _answer(self, request: HttpRequest, file: File, text: str) -> NoReturn:
+        self.message_user(request, changes.about(file, text), messages.WARNING)
+        raise AnsweredError(self._url_after(request, file))
 
     def _form_view(
         self,
@@ -137,8 +158,6 @@ class FileChanges(WorkPages):
         if form.is_valid():
             try:
                 self._change(request, file, change, title, url)
-            except AnsweredError as answered:
-                return HttpResponseRedirect(answered.url)
             except ValidationError as error:
                 form.add_error("name", error)
             except OSError as error:
@@ -178,8 +197,9 @@ class FileChanges(WorkPages):
         return list_url(**place) if not filters else f"{list_url()}?{filters[0]}"
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
-        may_view = self.has_view_permission(request, file)
-        return file_url(file) if may_view else reverse("admin:index")
+        if self.has_view_permission(request, file):
+            return file_url(file)
+        return list_url() if self.has_view_permission(request) else reverse("admin:index")
 
 
 def log_error(file: File, error: Exception) -> None:

@@ -261,6 +261,11 @@ class FileAdmin(FileChanges):
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().add_view, request, *args, **kwargs)
 
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *about: Any) -> Any:
+        """Say so, as Django does, and stay in the list that one came from."""
+        super()._get_obj_does_not_exist_redirect(request, *about)  # type: ignore[misc]
+        return HttpResponseRedirect(self._list_after(request))
+
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         response = super().history_view(request, object_id, extra_context)
         if isinstance(response, TemplateResponse):

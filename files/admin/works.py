@@ -1,10 +1,11 @@
 """Long work: what takes longer than a request should goes on, and has a page of its own."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.messages import DEFAULT_TAGS
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -22,6 +23,19 @@ class AnsweredError(Exception):
 
     def __init__(self, url: str) -> None:
         self.url = url
+
+
+def answering(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Let a view end by AnsweredError."""
+
+    @wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(*args, **kwargs)
+        except AnsweredError as answered:
+            return HttpResponseRedirect(answered.url)
+
+    return answer
 
 
 class WorkPages(FilePermissions):
