@@ -73,6 +73,12 @@ def actor() -> dict[str, Any] | None:
     return {"id": None, "name": f"{_system_user()}, {' '.join(['manage.py', *sys.argv[1:2]])}"}
 
 
+def actor_name() -> str:
+    """Return the name of who does this, empty for nobody known, in 255 characters."""
+    found = actor()
+    return found["name"][:255] if found else ""
+
+
 def _system_user() -> str:
     try:
         return getpass.getuser()

@@ -62,8 +62,11 @@ def trash(user: Any, file: File) -> str:
 
 def restore(user: Any, file: File) -> str:
     """Take the file out of the trash."""
+    wanted = file.name
     file.restore()
-    return note(user, file, gettext("Restored from the trash."))
+    if str(file) == wanted:
+        return note(user, file, gettext("Restored from the trash."))
+    return note(user, file, gettext("Restored as “%s”: its key was taken.") % visible(str(file)))
 
 
 def delete(user: Any, file: File) -> str:

@@ -91,6 +91,10 @@ class File(models.Model):
     changed_at = models.DateTimeField(_("changed since"), null=True, blank=True, editable=False)
     damaged_at = models.DateTimeField(_("damaged since"), null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(_("in the trash since"), null=True, editable=False)
+    # The name of a user, or of the system's user and the command.
+    deleted_by = models.CharField(
+        _("put there by"), max_length=255, blank=True, default="", db_default="", editable=False
+    )
     # The key that the content had before another one took its place.
     original_key = models.TextField(
         _("original key"), blank=True, default="", db_default="", editable=False
@@ -121,6 +125,11 @@ class File(models.Model):
                 fields=["object_key"],
                 condition=models.Q(deleted_at__isnull=False),
                 name="files_trashed",
+            ),
+            models.Index(
+                fields=["deleted_at", "id"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="files_deleted",
             ),
             models.Index(
                 fields=["object_key"],

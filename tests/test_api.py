@@ -102,6 +102,7 @@ def test_all_that_is_known_of_a_file_is_told(program):
         "etag": '"e"',
         "checksum": "sha256:ab",
         "storage_class": "",
+        "deleted_by": "",
         "original_key": "",
         "created_at": "2026-01-15T00:00:00Z",
         "modified_at": "2026-06-15T00:00:00Z",

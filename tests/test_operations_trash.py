@@ -4,6 +4,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import connection
 
+from files import activity
 from files.models import File
 from files.operations import ConflictError
 from files.storage import ObjectChangedError, S3UnavailableError
@@ -19,12 +20,24 @@ def test_trash_marks_the_row_and_leaves_the_object(make_file, storage):
     assert (list(File.objects.live()), list(File.objects.trashed())) == ([], [file])
 
 
-def test_trashing_again_keeps_the_time(make_file):
+def test_trashing_again_keeps_who_it_was_and_when(make_file, monkeypatch):
     file = make_file("a")
+    monkeypatch.setattr(activity, "actor", lambda: {"id": 1, "name": "ann"})
     file.trash()
-    first = File.objects.get().deleted_at
+    first = File.objects.get()
+    assert first.deleted_by == "ann"
+    monkeypatch.setattr(activity, "actor", lambda: None)
     file.trash()
-    assert File.objects.get().deleted_at == first
+    again = File.objects.get()
+    assert (again.deleted_at, again.deleted_by) == (first.deleted_at, "ann")
+    file.restore()
+    assert File.objects.get().deleted_by == ""
+
+
+def test_who_replaces_a_content_puts_the_old_one_into_the_trash(make_file, monkeypatch):
+    monkeypatch.setattr(activity, "actor", lambda: {"id": 1, "name": "n" * 300})
+    make_file("a.txt").replace(ContentFile(b"new"))
+    assert kept().deleted_by == "n" * 255
 
 
 # Restore

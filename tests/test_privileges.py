@@ -47,7 +47,7 @@ def use(client, storage):
     assert keys(client.get(LIST, {"q": "b.t", "usage": 1, "o": "-3"})) == ["a/b.txt"]
     do(client, file, "trash")
     act(client, "restore", file, query="?state=trash")
-    do(client, File.objects.trashed().get(), "delete", post="yes")
+    do(client, File.objects.trashed().get(), "delete", confirmed="True")
     assert (rows(), objects(storage)) == ([("a/b.txt", "a/b.txt", True)], {"a/b.txt": b"new"})
     create("large", b"x" * (PART_SIZE + 1)).delete()
     File.objects.get().trash()

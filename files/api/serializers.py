@@ -19,7 +19,7 @@ def etag_of(file: File) -> str:
 
 
 # What a file tells as its row has it, and times.
-PLAIN = ("size", "etag", "checksum", "storage_class", "original_key")
+PLAIN = ("size", "etag", "checksum", "storage_class", "deleted_by", "original_key")
 MOMENTS = (
     *("created_at", "modified_at", "verified_at"),
     *("missing_at", "changed_at", "damaged_at", "deleted_at"),
@@ -61,6 +61,7 @@ class FileSerializer(serializers.ModelSerializer):
             "changed_at",
             "damaged_at",
             "deleted_at",
+            "deleted_by",
             "original_key",
             "version",
             "content",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from files.activity import actor_name
 from files.catalogue.importing import NOT_NAMED
 from files.catalogue.walk import Part, Stretch, Walk
 from files.keys import OWNER, RESERVED
@@ -17,9 +18,9 @@ NEVER = {OWNER, RESERVED}
 # One statement, so that what a row or an operation names by then is left as it is.
 INSERT = f"""
     INSERT INTO files (object_key, size, etag, modified_at, storage_class, content_type,
-                       deleted_at, original_key)
+                       deleted_at, deleted_by, original_key)
     SELECT key, bytes, tag, date_trunc('second', modified), class, kind,
-           now(), CASE WHEN starts_with(key, '{RESERVED}') THEN key ELSE '' END
+           now(), %s, CASE WHEN starts_with(key, '{RESERVED}') THEN key ELSE '' END
     FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::text[])
         AS o (key, bytes, tag, modified, class, kind)
     WHERE {NOT_NAMED}
@@ -76,5 +77,6 @@ def _trash(walk: Walk, entries: Collection[Entry]) -> set[str]:
     """Make rows in the trash; return the keys of those that are made."""
     rows = [(*entry[:5], walk.storage.guess_type(entry.key)) for entry in entries]
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        cursor.execute(INSERT, [actor_name(), *columns])
         return {key for (key,) in cursor}

@@ -10,20 +10,22 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Value
+from django.db.models import Case, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from files import audit
+from files import activity, audit
 from files.keys import RESERVED, validate_new_key
 from files.operations.interrupted import delete_object, insert_kept, settle, settle_all
 from files.operations.locking import conflict, in_callers_transaction, locked, refuse_transaction
 from files.operations.operation import Operation, who
-from files.operations.sides import columns, rows, storage
+from files.operations.sides import columns, put_into_trash, rows, storage
 from files.storage import ObjectChangedError, ObjectStat, S3UnavailableError
 
 if TYPE_CHECKING:
     from files.models import File
+
+LIVE: dict[str, Any] = {"deleted_at": None, "deleted_by": ""}
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +128,8 @@ def trash(file: "File") -> None:
         row = rows().filter(pk=file.pk, object_key=str(file))
         if file.etag:
             row = row.filter(etag=file.etag)
-        if not row.update(deleted_at=Coalesce("deleted_at", Value(since))):
+        by = Case(When(deleted_at=None, then=Value(activity.actor_name())), default="deleted_by")
+        if not row.update(deleted_at=Coalesce("deleted_at", Value(since)), deleted_by=by):
             raise conflict(str(file))
         file.deleted_at = since
 
@@ -142,11 +145,11 @@ def _restore(file: "File") -> None:
     if file.original_key:
         with _changing(file):  # which ends what an interrupted restore has left under the key
             key = _free_key(file.original_key.removeprefix(RESERVED))
-        _move(file, key, original_key="", deleted_at=None)
+        _move(file, key, original_key="", **LIVE)
         return
     with _changing(file):
         stat = storage().stat(str(file))
-        with _recording(file, **columns(stat, file), deleted_at=None):
+        with _recording(file, **columns(stat, file), **LIVE):
             pass
 
 
@@ -264,7 +267,7 @@ def _write_over(
     )
     kept = kept and _same_bytes(kept, file, operation.etag)
     stat = write(operation)
-    with _recording(file, **columns(stat), deleted_at=None):
+    with _recording(file, **columns(stat), **LIVE):
         if kept:
             insert_kept(operation, kept, file.name)
         operation.delete()
@@ -372,7 +375,7 @@ def _destroy(operation: Operation, row: "File") -> None:
             storage().delete(operation.object_key, operation.etag)
     except OSError:
         with transaction.atomic():
-            row.deleted_at = row.deleted_at or timezone.now()
+            put_into_trash(row)
             rows().bulk_create([row])
             operation.delete()
         raise

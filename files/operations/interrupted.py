@@ -6,12 +6,11 @@ from datetime import datetime
 
 from django.db import connection, models, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from files.keys import RESERVED
 from files.operations.locking import conflict, locked
 from files.operations.operation import LATE, Operation
-from files.operations.sides import columns, rows, storage
+from files.operations.sides import columns, put_into_trash, rows, storage
 from files.storage import ObjectChangedError, ObjectStat
 
 logger = logging.getLogger(__name__)
@@ -145,9 +144,9 @@ def insert_kept(operation: Operation, stat: ObjectStat, original_key: str) -> No
     row = rows().model(
         object_key=operation.copy_key,
         original_key=original_key,
-        deleted_at=timezone.now(),
         **columns(stat),
     )
+    put_into_trash(row)
     rows().bulk_create([row])
 
 

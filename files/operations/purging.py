@@ -7,14 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
 
 from files import audit
 from files.operations.changes import etag_to_delete
 from files.operations.interrupted import named
 from files.operations.locking import locked_where_free, refuse_transaction
 from files.operations.operation import Operation, who
-from files.operations.sides import rows, storage
+from files.operations.sides import put_into_trash, rows, storage
 
 if TYPE_CHECKING:
     from files.models import File
@@ -74,7 +73,7 @@ def _delete_together(etags: "Mapping[File, str]") -> "dict[File, Exception | Non
     refused = storage().delete_many({str(row): etag for row, etag in etags.items() if etag})
     back = [row for row in etags if str(row) in refused]
     for row in back:
-        row.deleted_at = row.deleted_at or timezone.now()
+        put_into_trash(row)
     with transaction.atomic():
         rows().bulk_create(back, ignore_conflicts=True)
         Operation.objects.filter(pk__in=[deletion.pk for deletion in deletions]).delete()

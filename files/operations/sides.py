@@ -6,7 +6,9 @@ The model is looked up when it is needed, because it is made of the operations.
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
+from django.utils import timezone
 
+from files.activity import actor_name
 from files.storage import ObjectStat, ObjectStorage
 
 if TYPE_CHECKING:
@@ -33,3 +35,9 @@ def columns(stat: ObjectStat, file: "File | None" = None) -> dict[str, Any]:
     if file is not None and file.etag == stat.etag:
         return found | {"checksum": stat.checksum or file.checksum}
     return found | {"damaged_at": None, "verified_at": None}
+
+
+def put_into_trash(row: "File") -> None:
+    """Note that the row is in the trash from now on, if it was not there before."""
+    if row.deleted_at is None:
+        row.deleted_at, row.deleted_by = timezone.now(), actor_name()

@@ -1,0 +1,24 @@
+"""The index of the trash by time, built while others use the table."""
+
+from django.db import migrations, models
+
+from files.catalogue import online
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [
+        ("files", "0008_trash"),
+    ]
+
+    operations = [
+        online.AddIndexConcurrently(
+            model_name="file",
+            index=models.Index(
+                condition=models.Q(("deleted_at__isnull", False)),
+                fields=["deleted_at", "id"],
+                name="files_deleted",
+            ),
+        ),
+    ]
