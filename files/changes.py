@@ -66,7 +66,8 @@ def restore(user: Any, file: File) -> str:
     file.restore()
     if str(file) == wanted:
         return note(user, file, gettext("Restored from the trash."))
-    return note(user, file, gettext("Restored as “%s”: its key was taken.") % visible(str(file)))
+    text = gettext("Restored under this key, since “%s” is taken.") % visible(wanted)
+    return note(user, file, text)
 
 
 def delete(user: Any, file: File) -> str:

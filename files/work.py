@@ -1,11 +1,12 @@
 """The table of long work, which goes on when the request that began it has ended."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.messages import ERROR, SUCCESS
-from django.db import models
-from django.db.models import F
+from django.db import models, transaction
+from django.db.models import F, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 LATE = timedelta(minutes=1)  # without a sign of its process
 KEPT = timedelta(days=7)
 MOST_SHOWN = 10  # on the list of files
+MOST_UNDONE = 1000  # files: a page of the list has 100
 MOST_FAILURES = 100  # that the page tells of; the log has all
 
 
@@ -23,7 +25,8 @@ class WorkQuerySet(models.QuerySet["Work"]):
         """Return some: what the user has under way, then what has ended within the hour."""
         since = timezone.now() - timedelta(hours=1)
         order = F("ended_at").desc(nulls_first=True), "-pk"
-        return self.filter(user_id=user.pk, seen_at__gt=since).order_by(*order)[:MOST_SHOWN]
+        found = self.filter(user_id=user.pk, seen_at__gt=since, is_told=False)
+        return found.order_by(*order)[:MOST_SHOWN]
 
     def old(self) -> "WorkQuerySet":
         """Return what nobody asks for any more."""
@@ -46,7 +49,11 @@ class Work(models.Model):
     failed = models.IntegerField(default=0)
     parts = models.IntegerField(default=0)  # of the large object that is copied now
     parts_done = models.IntegerField(default=0)
-    messages = models.JSONField(default=list)  # pairs of a level of Django's messages and a text
+    # A level of Django's messages, a text, and where it leads to, if anywhere.
+    messages = models.JSONField(default=list)
+    # Of each file that is live again by it: id, key before, key after.
+    undo = models.JSONField(default=list, db_default=Value([], models.JSONField()))
+    is_told = models.BooleanField(default=False, db_default=False)  # at its end, by its request
     started_at = models.DateTimeField(null=True)  # not while it waits for its turn
     seen_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
@@ -92,15 +99,35 @@ class Work(models.Model):
         if self.failed <= MOST_FAILURES:
             self.tell(text, ERROR)
 
-    def tell(self, text: str, level: int = SUCCESS) -> None:
-        """Tell the user something, on this page or on the next."""
-        self.messages.append([level, text])
+    def tell(self, text: str, level: int = SUCCESS, url: str = "") -> None:
+        """Tell the user something, on this page or on the next; it leads to the address."""
+        self.messages.append([level, text, url] if url else [level, text])
+
+    def take_undo(self) -> list[Any]:
+        """Return what is to be undone, to one of those who ask at the same time."""
+        with transaction.atomic():
+            (row,) = Work.objects.select_for_update().filter(pk=self.pk)
+            Work.objects.filter(pk=self.pk).update(undo=[])
+        return list(row.undo)
+
+    def told(self) -> Iterator[tuple[int, str, str]]:
+        """Yield level, text and address of what it tells; the address may be empty."""
+        for level, text, *url in self.messages:
+            yield level, text, *(url or [""])
+
+    def note_undo(self, pk: int, before: str, after: str) -> None:
+        """Note a file that was live with the key `before`, and has the key `after` by now."""
+        if len(self.undo) < MOST_UNDONE:
+            self.undo.append([pk, before, after])
 
     def write(self) -> None:
         """Write the row as it is at this moment. Raises what the database raises."""
         if self._state.adding:
             self.save(force_insert=True)
             return
-        names = ("done", "failed", "parts", "parts_done", "messages", "started_at", "ended_at")
+        names = (
+            *("done", "failed", "parts", "parts_done", "messages", "undo"),
+            *("started_at", "ended_at"),
+        )
         values = {name: getattr(self, name) for name in names}
         Work.objects.filter(pk=self.pk).update(seen_at=Now(), **values)

@@ -9,7 +9,7 @@ import zipfile
 import hypothesis
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.utils import timezone
@@ -27,7 +27,16 @@ LIST = "/admin/files/file/"
 
 
 def messages(response):
-    return [str(message) for message in response.context["messages"]]
+    """Return the texts, without what undoes it."""
+    shown = map(str, response.context["messages"])
+    return [re.sub(" <button.*</button>", "", message) for message in shown]
+
+
+def undo(client, response):
+    """Press the button of the last message."""
+    *_, message = map(str, response.context["messages"])
+    (address,) = re.findall('formaction="(.*?)"', message)
+    return client.post(address, follow=True)
 
 
 def keys(response):
@@ -625,7 +634,10 @@ def test_several_are_moved(admin_client, make_file, storage):
     assert 'name="folder" value="a/"' in response.content.decode()
     chosen = {"_selected_action": [file.pk for file in files], "folder": "new"}
     response = admin_client.post(f"{LIST}?folder=a/", chosen | {"action": "move"}, follow=True)
-    assert messages(response) == ["“a/taken”: There is a file of this key.", "Moved 2 files."]
+    assert messages(response) == [
+        "“a/taken”: There is a file of this key already.",
+        "Moved 2 files.",
+    ]
     assert sorted(storage.listdir("new")[1]) == ["b", "c", "taken"]
     assert storage.listdir("a") == ([], ["taken"])
 
@@ -637,6 +649,52 @@ def test_several_go_to_the_trash_and_back(admin_client, make_file):
     response = act(admin_client, "restore", files[0], query="?state=trash")
     assert messages(response) == ["Restored 1 file."]
     assert keys(admin_client.get(LIST)) == ["a", "c"]
+
+
+def test_what_was_done_last_is_undone(admin_client, make_file):
+    files = [make_file(f"a/{name}") for name in "bc"]
+    moved = act(admin_client, "move", *files, query="?folder=a/", folder="x/")
+    response = undo(admin_client, moved)
+    assert messages(response) == ["2 files are where they were."]
+    assert response.redirect_chain == [(f"{LIST}?folder=a/", 302)]
+    assert keys(response) == ["a/b", "a/c"]
+    response = undo(admin_client, act(admin_client, "trash", *files, query="?folder=a/"))
+    assert keys(response) == ["a/b", "a/c"]
+    response = undo(admin_client, do(admin_client, files[0], "trash"))
+    assert (messages(response), keys(response)) == (["1 file is where it was."], ["a/b", "a/c"])
+    response = undo(admin_client, do(admin_client, files[0], "rename", name="x", folder=""))
+    assert (messages(response), str(response.context["original"])) == (
+        ["1 file is where it was."],
+        "a/b",
+    )
+
+
+def test_what_others_have_changed_since_is_not_undone(admin_client, make_file):
+    files = [make_file(key) for key in "abc"]
+    moved = act(admin_client, "move", *files, folder="x/")
+    File.objects.get(object_key="x/a").rename("a2")
+    File.objects.get(object_key="x/b").delete()
+    response = undo(admin_client, moved)
+    assert messages(response)[1:] == ["1 file is where it was."]
+    assert "has changed it" in messages(response)[0]
+    assert keys(response) == ["a2", "c"]
+    assert messages(undo(admin_client, moved)) == ["There is nothing to be undone any more."]
+
+
+def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_file):
+    file = make_file("a")
+    trashed = do(admin_client, file, "trash")
+    (address,) = re.findall('formaction="(.*?)"', str(next(iter(trashed.context["messages"]))))
+    assert admin_client.get(address).status_code == 405
+    client = staff("view_file", "delete_file")
+    assert client.post(address).status_code == 403
+    File.objects.get().restore()
+    assert "Undo" not in do(client, file, "trash").content.decode()
+    User.objects.get(username="staff").user_permissions.add(
+        Permission.objects.get(codename="restore_file")
+    )
+    assert client.post(address).status_code == 404
+    assert File.objects.get().deleted_at
 
 
 @pytest.mark.django_db(transaction=True)

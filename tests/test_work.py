@@ -157,7 +157,7 @@ def test_a_rename_that_takes_long_has_a_page(site, make_file):
 def test_a_rename_that_is_quick_has_none(own_site, make_file):
     site, file = own_site("project.server")[0], make_file("a")
     assert site.change(file, "rename", name="b") == f"{LIST}{file.pk}/change/"
-    assert (str(File.objects.get()), Work.objects.exists()) == ("b", False)
+    assert (str(File.objects.get()), Work.objects.get().is_told) == ("b", True)
 
 
 def test_work_goes_on_when_its_client_leaves(own_site, make_file, tmp_path):
@@ -263,7 +263,7 @@ def test_a_content_is_restored_by_long_work(site, make_file):
     page = site.change(File.objects.trashed().get(), "restore", x="")
     site.s3.mode = "pass"
     state, (message,) = site.ends(page)
-    assert (state, message.endswith("”: Restored from the trash.")) == ("ended", True)
+    assert (state, message.endswith("since “a” is taken.")) == ("ended", True)
     assert sorted(file.read_text() for file in File.objects.live()) == ["new", "old"]
 
 

@@ -1,7 +1,6 @@
 """What is done with several files: a zip, moves, the trash, deletion."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -14,18 +13,18 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from files import changes
-from files.admin.changes import DELETE, RESTORE, FileChanges, failure, log_error
+from files.admin.changes import DELETE, RESTORE, TRASH, FileChanges, failure, log_error
 from files.admin.filters import is_trash
 from files.admin.forms import ConfirmForm, MoveForm, is_typeable
-from files.admin.places import trail
+from files.admin.places import file_url, trail
 from files.delivery import archive
 from files.errors import EXPECTED
 from files.keys import folder_name, name_of, visible
 from files.models import File, Work
+from files.operations import conflict
 from files.storage import S3UnavailableError
 
 MOVE = _("Move to another folder")
-TRASH = _("Move to trash")
 ALL_FOR_GOOD = _("These files and their contents are deleted permanently. This cannot be undone.")
 
 
@@ -51,8 +50,13 @@ def move(
     )
     if form.is_valid():
         folder = form.cleaned_data["folder"]
-        change = partial(_move, folder=folder)
-        _change_each(model_admin, request, queryset, change, MOVE, _moved)
+
+        def rename(file: File, work: Work) -> None:
+            before = str(file)
+            changes.rename(request.user, file, folder + name_of(before))
+            work.note_undo(file.pk, before, str(file))
+
+        each(model_admin, request, queryset, rename, MOVE, _moved)
         return None
     return _form(model_admin, request, queryset, "move", MOVE, form=form)
 
@@ -60,13 +64,25 @@ def move(
 @admin.action(description=TRASH, permissions=["trash"])
 def trash(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Put each into the trash."""
-    _change_each(model_admin, request, queryset, File.trash, TRASH, _trashed)
+
+    def trash_one(file: File, work: Work) -> None:
+        changes.trash(request.user, file)
+        work.note_undo(file.pk, str(file), str(file))
+
+    each(model_admin, request, queryset, trash_one, TRASH, _trashed)
 
 
 @admin.action(description=RESTORE, permissions=["restore"])
 def restore(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[File]) -> None:
     """Take each out of the trash."""
-    _change_each(model_admin, request, queryset, File.restore, RESTORE, _restored)
+
+    def restore_one(file: File, work: Work) -> None:
+        wanted = file.name
+        text = changes.restore(request.user, file)
+        if str(file) != wanted:
+            work.tell(changes.about(file, text), url=file_url(file))
+
+    each(model_admin, request, queryset, restore_one, RESTORE, _restored)
 
 
 @admin.action(description=DELETE, permissions=["purge"])
@@ -75,8 +91,11 @@ def delete(
 ) -> HttpResponseBase | None:
     """Ask whether it is meant, then delete for good what S3 and the database let go."""
     if "confirmed" in request.POST:
-        change = partial(changes.delete, request.user)
-        _each(model_admin, request, queryset, change, DELETE, _deleted)
+
+        def delete_one(file: File, work: Work) -> None:
+            changes.delete(request.user, file)
+
+        each(model_admin, request, queryset, delete_one, DELETE, _deleted)
         return None
     form = ConfirmForm(initial={"confirmed": True})
     return _form(model_admin, request, queryset, "delete", DELETE, form=form, warning=ALL_FOR_GOOD)
@@ -103,30 +122,37 @@ def _form(
     return TemplateResponse(request, "admin/files/file/form.html", context)
 
 
-def _change_each(
-    model_admin: FileChanges,
-    request: HttpRequest,
-    files: QuerySet[File],
-    change: Callable[[File], Any],
-    title: Any,
-    summary: Callable[[int], str],
-) -> None:
-    """Change each file, and note it in its history. Raises AnsweredError where it takes long."""
+def undo(model_admin: FileChanges, request: HttpRequest, done: Work) -> None:
+    """Bring the files back to where they were. Raises AnsweredError where it takes long."""
+    places = {pk: (before, after) for pk, before, after in done.take_undo()}
+    if not places:
+        text = gettext("There is nothing to be undone any more.")
+        model_admin.message_user(request, text, WARNING)
+        return
 
-    def change_one(file: File) -> None:
-        change(file)
-        changes.note(request.user, file, summary(1))
+    def undo_one(file: File, work: Work) -> None:
+        before, after = places[file.pk]
+        if str(file) != after:
+            raise conflict(str(file))
+        if file.deleted_at:
+            changes.restore(request.user, file)
+        if before != after:
+            changes.rename(request.user, file, before)
 
-    _each(model_admin, request, files, change_one, title, summary)
+    files = File.objects.filter(pk__in=places)
+    title = gettext("Undo: %s") % done.title
+    each(model_admin, request, files, undo_one, title, _undone, url=done.url)
 
 
-def _each(
+def each(
     model_admin: FileChanges,
     request: HttpRequest,
     queryset: QuerySet[File],
-    change: Callable[[File], Any],
+    change: Callable[[File, Work], None],
     title: Any,
     summary: Callable[[int], str],
+    *,
+    url: str = "",
 ) -> None:
     """Change each file as work, and tell of those that cannot be changed. Raises AnsweredError."""
     files = list(queryset)
@@ -134,7 +160,7 @@ def _each(
     def change_each(work: Work) -> None:
         for file in files:
             try:
-                change(file)
+                change(file, work)
             except EXPECTED as error:
                 log_error(file, error)
                 work.fail(failure(file, error))
@@ -147,13 +173,9 @@ def _each(
         if work.done < work.total:
             work.tell(_untried(work.total - work.done), WARNING)
 
-    url = request.get_full_path()
+    url = url or request.get_full_path()
     work = model_admin.do_work(request, str(title), change_each, url=url, total=len(files))
     model_admin.show_work(request, work)
-
-
-def _move(file: File, folder: str) -> None:
-    file.rename(folder + name_of(str(file)))
 
 
 def _moved(count: int) -> str:
@@ -174,3 +196,7 @@ def _deleted(count: int) -> str:
 
 def _untried(count: int) -> str:
     return ngettext("%d file was not tried.", "%d files were not tried.", count) % count
+
+
+def _undone(count: int) -> str:
+    return ngettext("%d file is where it was.", "%d files are where they were.", count) % count

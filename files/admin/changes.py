@@ -27,6 +27,7 @@ from files.keys import folder_of, name_of, visible
 from files.models import File, Work
 
 MOVE = _("Rename or move")
+TRASH = _("Move to trash")
 RESTORE = _("Restore")
 DELETE = _("Delete permanently")
 FOR_GOOD = _("The file and its content are deleted permanently. This cannot be undone.")
@@ -60,7 +61,7 @@ class FileChanges(WorkPages):
         def rename() -> str:
             return changes.rename(request.user, file, form.cleaned_data["key"])
 
-        return self._form_view(request, file, form, rename, MOVE)
+        return self._form_view(request, file, form, rename, MOVE, can_be_undone=True)
 
     @takes_upload("replace")
     def replace_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -77,13 +78,12 @@ class FileChanges(WorkPages):
     @method_decorator(require_POST)
     def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._live(request, pk, "delete")
-        try:
-            text = changes.trash(request.user, file)
-        except OSError as error:
-            self.report(request, error, file)
-            return HttpResponseRedirect(self._url_after(request, file))
-        self.message_user(request, changes.about(file, text), messages.SUCCESS)
-        return HttpResponseRedirect(self._list_after(request, folder=folder_of(str(file))))
+
+        def trash() -> str:
+            return changes.trash(request.user, file)
+
+        url = self._list_after(request, folder=folder_of(str(file)))
+        return self._post_view(request, file, trash, TRASH, url, can_be_undone=True)
 
     @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -92,12 +92,7 @@ class FileChanges(WorkPages):
         def restore() -> str:
             return changes.restore(request.user, file)
 
-        url = self._url_after(request, file)
-        try:
-            self._change(request, file, restore, RESTORE, url)
-        except OSError as error:
-            self.message_user(request, failure(file, error), messages.ERROR)
-        return HttpResponseRedirect(url)
+        return self._post_view(request, file, restore, RESTORE, self._url_after(request, file))
 
     def purge_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._trashed(request, pk, "purge")
@@ -142,6 +137,23 @@ class FileChanges(WorkPages):
         self.message_user(request, changes.about(file, text), messages.WARNING)
         raise AnsweredError(self._url_after(request, file))
 
+    def _post_view(
+        self,
+        request: HttpRequest,
+        file: File,
+        change: Callable[[], str],
+        title: Any,
+        url: str,
+        **how: bool,
+    ) -> HttpResponseBase:
+        """Make the change and go to the address, or back to the file where that fails."""
+        try:
+            self._change(request, file, change, title, url, **how)
+        except OSError as error:
+            self.message_user(request, failure(file, error), messages.ERROR)
+            return HttpResponseRedirect(self._url_after(request, file))
+        return HttpResponseRedirect(url)
+
     def _form_view(
         self,
         request: HttpRequest,
@@ -151,13 +163,14 @@ class FileChanges(WorkPages):
         title: Any,
         *,
         url: str = "",
+        can_be_undone: bool = False,
         **context: Any,
     ) -> HttpResponseBase:
         """Show the form, or make the change and go to the address, by default that of the file."""
         url = url or self._url_after(request, file)
         if form.is_valid():
             try:
-                self._change(request, file, change, title, url)
+                self._change(request, file, change, title, url, can_be_undone)
             except ValidationError as error:
                 form.add_error("name", error)
             except OSError as error:
@@ -176,17 +189,26 @@ class FileChanges(WorkPages):
         return TemplateResponse(request, "admin/files/file/form.html", context)
 
     def _change(
-        self, request: HttpRequest, file: File, change: Callable[[], str], title: Any, url: str
+        self,
+        request: HttpRequest,
+        file: File,
+        change: Callable[[], str],
+        title: Any,
+        url: str,
+        can_be_undone: bool = False,
     ) -> None:
         """Make the change as work. Raises what it raises, and AnsweredError."""
 
         def work_on(work: Work) -> None:
+            before = str(file)
             try:
                 text = change()
             except OSError as error:
                 log_error(file, error)
                 raise
             work.tell(changes.about(file, text))
+            if can_be_undone:
+                work.note_undo(file.pk, before, str(file))
 
         work = self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
         self.show_work(request, work)

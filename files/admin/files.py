@@ -14,15 +14,18 @@ from django.db.models import QuerySet
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
 from files import access, listing
 from files.admin import actions, uploads
@@ -32,7 +35,7 @@ from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.places import shown_name, trail, trail_to
 from files.admin.preview import preview
-from files.admin.works import AnsweredError
+from files.admin.works import AnsweredError, answering
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import as_folder, name_of, visible
@@ -224,7 +227,21 @@ class FileAdmin(FileChanges):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.folders_view)
-        return [path("folders/", view, name="files_file_folders"), *super().get_urls()]
+        undo = self.admin_site.admin_view(answering(self.undo_view))
+        return [
+            path("folders/", view, name="files_file_folders"),
+            path("work/<int:pk>/undo/", undo, name="files_file_undo"),
+            *super().get_urls(),
+        ]
+
+    @method_decorator(require_POST)
+    def undo_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        """Undo what the user has done last, as far as nobody else has changed it since."""
+        if not self.has_undo_permission(request):
+            raise PermissionDenied
+        work = get_object_or_404(Work, pk=pk, user_id=request.user.pk)
+        actions.undo(self, request, work)
+        return HttpResponseRedirect(work.url)
 
     def folders_view(self, request: HttpRequest) -> JsonResponse:
         """Complete the folder that somebody types, and tell whether it is a new one."""

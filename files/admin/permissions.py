@@ -47,5 +47,9 @@ class FilePermissions(admin.ModelAdmin):
     def has_trash_permission(self, request: HttpRequest) -> bool:
         return access.has_permission(request.user, "delete") and not is_trash(request)
 
+    def has_undo_permission(self, request: HttpRequest) -> bool:
+        """Undoing may be a restore, wherever it is asked for."""
+        return access.has_permission(request.user, "restore")
+
     def has_restore_permission(self, request: HttpRequest) -> bool:
         return access.has_permission(request.user, "restore") and is_trash(request)

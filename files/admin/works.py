@@ -10,6 +10,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from files import background
 from files.admin.permissions import FilePermissions
@@ -36,6 +40,20 @@ def answering(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
             return HttpResponseRedirect(answered.url)
 
     return answer
+
+
+def linked(text: str, url: str) -> str:
+    """Return the text as a link, where it leads anywhere."""
+    return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+
+def undo_button(work: Work) -> SafeString:
+    """Return what undoes the work, by the form that the site's pages have for that."""
+    return format_html(
+        '<button type="submit" form="files-undo" formaction="{}">{}</button>',
+        reverse("admin:files_file_undo", args=[work.pk]),
+        gettext("Undo"),
+    )
 
 
 class WorkPages(FilePermissions):
@@ -69,7 +87,13 @@ class WorkPages(FilePermissions):
 
     def show_work(self, request: HttpRequest, work: Work) -> None:
         """Show on the next page what the work tells."""
-        for level, text in work.messages:
+        told = [(level, linked(text, url)) for level, text, url in work.told()]
+        if work.undo and self.has_undo_permission(request):
+            work.is_told, work.ended_at = True, timezone.now()
+            work.write()
+            level, text = told.pop()
+            told.append((level, format_html("{} {}", text, undo_button(work))))
+        for level, text in told:
             self.message_user(request, text, level)
 
     def work_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -81,7 +105,8 @@ class WorkPages(FilePermissions):
             "title": work.title,
             "opts": self.opts,
             "work": work,
-            "told": [(DEFAULT_TAGS[level], text) for level, text in work.messages],
+            "told": [(DEFAULT_TAGS[level], linked(text, url)) for level, text, url in work.told()],
+            "undo": work.ended_at and work.undo and undo_button(work),
         }
         response = TemplateResponse(request, "admin/files/file/work.html", context)
         if work.is_under_way:

@@ -61,7 +61,7 @@ class WorkSerializer(serializers.ModelSerializer):
     @extend_schema_field(MessageSerializer(many=True))
     def get_messages(self, work: Work) -> list[dict[str, str]]:
         """Return texts with their levels."""
-        return [{"level": DEFAULT_TAGS[level], "text": text} for level, text in work.messages]
+        return [{"level": DEFAULT_TAGS[level], "text": text} for level, text, _ in work.told()]
 
 
 class WorksSerializer(serializers.Serializer):

@@ -1,4 +1,4 @@
-"""Who has put a file into the trash; its table is locked for milliseconds."""
+"""Who has put a file into the trash, and what undoes a work; tables are locked for milliseconds."""
 
 from django.db import migrations, models
 
@@ -22,5 +22,15 @@ class Migration(migrations.Migration):
                 max_length=255,
                 verbose_name="put there by",
             ),
+        ),
+        online.AddField(
+            model_name="work",
+            name="undo",
+            field=models.JSONField(db_default=models.Value([], models.JSONField()), default=list),
+        ),
+        online.AddField(
+            model_name="work",
+            name="is_told",
+            field=models.BooleanField(db_default=False, default=False),
         ),
     ]

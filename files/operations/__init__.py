@@ -27,7 +27,7 @@ from files.operations.interrupted import (
     on_keys,
     open_uploads,
 )
-from files.operations.locking import ConflictError, in_callers_transaction, locked
+from files.operations.locking import ConflictError, conflict, in_callers_transaction, locked
 from files.operations.operation import LATE, Operation
 from files.operations.purging import purge
 from files.operations.sides import columns
@@ -38,6 +38,7 @@ __all__ = [
     "Operation",
     "begin_upload",
     "columns",
+    "conflict",
     "creating",
     "delete",
     "end",
