@@ -95,6 +95,11 @@ def within(prefix: str) -> Q:
     return below | (kept & Q(original_key__startswith=prefix))
 
 
+def trashed_below(files: "FileQuerySet", folder: str) -> "FileQuerySet":
+    """Return those of the files that are in the trash, and have been below the folder."""
+    return files.trashed().filter(within(folder)) if folder else files.trashed()
+
+
 # One query for a user and all permissions, where Django's own backend asks twice more for these.
 
 

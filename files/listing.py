@@ -13,9 +13,9 @@ from django.db.models import F, Func, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Collate
 
 from files.keys import folder_of, prefix_end
-from files.models import FOLDER, File
+from files.models import FOLDER, NAME, File
 
-Order = Literal["object_key", "size", "modified_at"]
+Order = Literal["object_key", "size", "modified_at", "deleted_at"]
 Entry = str | File  # a folder, by the beginning of its keys, or a file
 T = TypeVar("T")
 
@@ -24,13 +24,21 @@ ORDERS: dict[Order, tuple[Any, ...]] = {
     "object_key": (F("object_key"),),
     "size": (Coalesce("size", 0), F("id")),
     "modified_at": (Coalesce("modified_at", "created_at"), F("id")),
+    "deleted_at": (F("deleted_at"), F("id")),  # for the trash alone
 }
 
-# The values of a cursor in each order.
+# The values of a cursor in each order, and their types.
+CURSORS: dict[Order, Callable[[Any], list[Any]]] = {
+    "object_key": lambda file: [str(file)],
+    "size": lambda file: [file.size or 0, file.pk],
+    "modified_at": lambda file: [(file.modified_at or file.created_at).isoformat(), file.pk],
+    "deleted_at": lambda file: [file.deleted_at.isoformat(), file.pk],
+}
 CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
     "object_key": (str,),
     "size": (int, int),
     "modified_at": (datetime, int),
+    "deleted_at": (datetime, int),
 }
 
 SECONDS = 5  # that a list may take
@@ -121,12 +129,13 @@ def inside(files: QuerySet[File], folder: str) -> QuerySet[File]:
     return files.alias(folder=FOLDER).filter(folder=folder)
 
 
-def search(files: QuerySet[File], text: str) -> QuerySet[File]:
+def search(files: QuerySet[File], text: str, *, in_trash: bool = False) -> QuerySet[File]:
     """Return the files whose keys contain all words of the text, in any place and either case.
 
-    It compares by the database's own collation: the key's, "C", knows the case of ASCII alone.
+    In the trash it looks at the keys that the contents had. It compares by the database's own
+    collation: the key's, "C", knows the case of ASCII alone.
     """
-    files = files.alias(searched=Collate("object_key", "default"))
+    files = files.alias(searched=Collate(NAME if in_trash else F("object_key"), "default"))
     words = dict.fromkeys(text.split())
     return files.filter(*(Q(searched__icontains=word) for word in words))
 
@@ -224,12 +233,7 @@ def _entries(
 def _encode(entry: Entry, order: Order) -> str:
     if isinstance(entry, str):
         return json.dumps(["folder", entry], ensure_ascii=False)
-    values: dict[Order, list[Any]] = {
-        "object_key": [str(entry)],
-        "size": [entry.size or 0, entry.pk],
-        "modified_at": [(entry.modified_at or entry.created_at).isoformat(), entry.pk],
-    }
-    return json.dumps(["file", *values[order]], ensure_ascii=False)
+    return json.dumps(["file", *CURSORS[order](entry)], ensure_ascii=False)
 
 
 def _decode(cursor: str, sections: Sequence["_Section"]) -> list[Any]:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.db import models
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.db.models.lookups import LessThanOrEqual
 from django.urls import reverse
 from django.utils import timezone
@@ -31,6 +31,11 @@ FOLDER = models.Func(
     models.Value(""),
     function="regexp_replace",
     output_field=models.TextField(db_collation="C"),
+)
+
+# The key that people know: that of a content in the trash is the one which it had.
+NAME = Coalesce(
+    NullIf("original_key", models.Value("")), "object_key", output_field=models.TextField()
 )
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from files import listing, operations
 from files.admin import changelist
+from files.admin.files import FileAdmin
 from files.models import File
 from tests.operations import elsewhere
 
@@ -43,6 +44,11 @@ def keys(response):
     """Return what the list shows: folders, then files."""
     shown = response.context["cl"]
     return [*(name for name, _ in shown.folders), *map(str, shown.result_list)]
+
+
+def shown(response):
+    """Return the files that the list shows."""
+    return response.context["cl"].result_list
 
 
 def make(*keys, **values):
@@ -542,6 +548,65 @@ def test_replace_keeps_the_old_content_in_the_trash(admin_client, make_file):
     assert ">a</a>" in response.content.decode()
 
 
+def test_the_trash_shows_keys_and_who_has_put_them_there_by_time(admin_client, make_file):
+    for key in ("a/1", "b", "a/2"):
+        make_file(key).trash()
+    file = make_file("a/3", b"old")
+    do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
+    response = admin_client.get(LIST, {"state": "trash"})
+    assert [file.name for file in shown(response)] == ["a/3", "a/2", "b", "a/1"]
+    assert [header["text"] for header in response.context["cl"].headers()][-2:] == [
+        "in the trash since",
+        "put there by",
+    ]
+    page = response.content.decode()
+    assert re.findall('<td class="field-trashed_by">(.*?)</td>', page)[0] == "admin"
+    assert ".files/" not in page
+    response = admin_client.get(LIST, {"state": "trash", "o": "4"})
+    assert [file.name for file in shown(response)] == ["a/1", "b", "a/2", "a/3"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [({"folder": "a/"}, ["a/3", "a/2", "a/1"]), ({"q": "A/3"}, ["a/3"]), ({"q": "files"}, [])],
+)
+def test_the_trash_is_narrowed_by_the_keys_that_contents_had(admin_client, make_file, query, found):
+    for key in ("a/1", "b", "a/2"):
+        make_file(key).trash()
+    file = make_file("a/3", b"old")
+    do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
+    response = admin_client.get(LIST, {"state": "trash"} | query)
+    assert [file.name for file in shown(response)] == found
+
+
+def test_pages_of_the_trash_follow_each_other(admin_client, make_file, monkeypatch):
+    monkeypatch.setattr(FileAdmin, "list_per_page", 2)
+    for key in "abcde":
+        make_file(key).trash()
+    pages, query = [], "?state=trash"
+    while query:
+        response = admin_client.get(LIST + query)
+        pages.append("".join(file.name for file in shown(response)))
+        query = response.context["cl"].next
+    assert pages == ["ed", "cb", "a"]
+    response = admin_client.get(LIST + response.context["cl"].previous)
+    assert "".join(file.name for file in shown(response)) == "cb"
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ({}, "Nothing is here yet."),
+        ({"state": "trash"}, "The trash is empty."),
+        ({"state": "trash", "q": "x"}, "No file matches."),
+        ({"state": "missing"}, "No file matches."),
+        ({"folder": "a/"}, "This folder does not exist: the first file in it makes it."),
+    ],
+)
+def test_an_empty_list_says_why(admin_client, query, text):
+    assert f'<p class="files-empty">{text}</p>' in admin_client.get(LIST, query).content.decode()
+
+
 def test_the_trash_gives_back_what_it_took(admin_client, make_file, storage):
     file = make_file("f/a")
     response = do(admin_client, file, "trash")
@@ -774,7 +839,7 @@ def test_a_deletion_that_s3_refuses_leaves_the_others(
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
     chosen = {"action": "delete", "_selected_action": [file.pk for file in files]}
     response = admin_client.post(f"{LIST}?state=trash", chosen | {"confirmed": 1}, follow=True)
-    assert messages(response) == ["“a”: S3 refuses a.", "“b”: S3 refuses b.", "Deleted 1 file."]
+    assert messages(response) == ["“b”: S3 refuses b.", "“a”: S3 refuses a.", "Deleted 1 file."]
     assert [str(file) for file in File.objects.all()] == ["a", "b"]
     assert LogEntry.objects.get().object_repr == "c"
 
@@ -851,7 +916,9 @@ def test_the_trash_is_for_those_who_may_restore_or_purge(staff, make_file):
     file = make_file("a")
     file.trash()
     client = staff("view_file", "delete_file")
-    assert keys(client.get(LIST, {"state": "trash"})) == []
+    response = client.get(LIST, {"state": "trash"})
+    assert keys(response) == []
+    assert "You may not see the trash" in response.content.decode()
     assert client.get(f"{LIST}{file.pk}/change/").status_code == 302
     assert client.get(f"/files/{file.pk}/").status_code == 404
 

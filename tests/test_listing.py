@@ -80,13 +80,17 @@ def test_any_keys_are_listed_as_s3_lists_them(django_db_blocker, keys):
 @pytest.mark.parametrize("descending", [False, True])
 def test_every_order_shows_each_file_once(order, descending):
     for size, key in zip(itertools.cycle([None, 0, 5, 5, 7]), "abcdefghij", strict=False):
-        make([key], size=size, modified_at=None if size is None else f"2026-01-0{size + 1}T00Z")
+        trashed = f"2026-02-0{9 - ord(key) % 5}T00Z" if order == "deleted_at" else None
+        modified_at = None if size is None else f"2026-01-0{size + 1}T00Z"
+        make([key], size=size, modified_at=modified_at, deleted_at=trashed)
     forward, backward = walk("", order=order, descending=descending, limit=3)
     assert sorted(forward) == list("abcdefghij")
     assert backward == forward
     rows = {str(file): file for file in File.objects.all()}
     values = [
-        {"object_key": key, "size": rows[key].size or 0}.get(order)
+        {"object_key": key, "size": rows[key].size or 0, "deleted_at": rows[key].deleted_at}.get(
+            order
+        )
         or (rows[key].modified_at or rows[key].created_at)
         for key in forward
     ]

@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_noop, ngettext
 
-from files import listing
+from files import access, listing
 from files.admin.filters import STATE_VAR, is_trash
 from files.admin.places import shown_name, trail
 from files.keys import folder_name, is_folder, validate_object_key, visible
@@ -67,8 +67,19 @@ class FileChangeList(ChangeList):
         self.is_narrowed = bool(self.query or self.has_active_filters)
         self.is_flat = self.is_narrowed or BELOW_VAR in request.GET
         if self.is_flat:
-            return self.filtered.below(self.folder)
+            return self._below()
         return listing.inside(self.filtered, self.folder)
+
+    def _below(self) -> FileQuerySet:
+        """Return what the filters let through of all below the folder, or what was there."""
+        if self.in_trash:
+            return access.trashed_below(self.filtered, self.folder)
+        return self.filtered.below(self.folder)
+
+    def _get_default_ordering(self) -> Any:
+        """Let the header of the column show it, too."""
+        ordering: Any = super()._get_default_ordering()  # type: ignore[misc]
+        return ["-deleted_at"] if self.in_trash else ordering
 
     def get_results(self, request: HttpRequest) -> None:
         try:
@@ -81,6 +92,7 @@ class FileChangeList(ChangeList):
         self._set_files(page.files)
         self._set_folders(page.folders)
         self._set_links(page)
+        self.nothing = self._nothing(request)
         self.usage = self._usage(request) if USAGE_VAR in request.GET else None
 
     def headers(self) -> list[Any]:
@@ -121,11 +133,24 @@ class FileChangeList(ChangeList):
 
     def _title(self) -> str:
         """Return the place, and what is searched there: for the heading and the browser's tab."""
-        place = gettext("Trash") if self.in_trash else self.trail[-1][0]
+        place: str = self.trail[-1][0]
         if not self.query:
             return place
         about = {"text": visible(self.query), "place": place}
         return gettext("“%(text)s” in %(place)s") % about
+
+    def _nothing(self, request: HttpRequest) -> str:
+        """Return what to say where the list is empty."""
+        if self.in_trash and not access.may_see_trash(request.user):
+            return gettext("You may not see the trash: ask an administrator for the permission.")
+        narrowing = {SEARCH_VAR, *self._filters()} - ({STATE_VAR} if self.in_trash else set())
+        if any(map(request.GET.get, narrowing)):
+            return gettext("No file matches.")
+        if self.in_trash:
+            return gettext("The trash is empty.")
+        if self.folder:
+            return gettext("This folder does not exist: the first file in it makes it.")
+        return gettext("Nothing is here yet.")
 
     def _sorted_page(self, request: HttpRequest) -> listing.Page:
         return listing.in_time(partial(self._page, request), is_filtered=self.is_narrowed)
@@ -165,7 +190,7 @@ class FileChangeList(ChangeList):
                 field = self.get_ordering_field(self.list_display[column])
                 if field in listing.ORDERS:
                     return field, direction == "desc"
-        return "object_key", False
+        return ("deleted_at", True) if self.in_trash else ("object_key", False)
 
     def _set_files(self, files: list[File]) -> None:
         """Set what Django's own templates and actions look at."""
@@ -181,7 +206,8 @@ class FileChangeList(ChangeList):
         self.folders = [
             (f"{shown_name(folder_name(folder))}/", self._url(folder)) for folder in folders
         ]
-        self.trail = trail(self.folder, url=self._url)
+        trash = [(gettext("Trash"), "")] if self.in_trash else []
+        self.trail = trail(self.folder, *trash, url=self._url)
         self.search_help_text = (
             gettext("Searches all below “%s”.") % visible(self.folder)
             if self.folder
@@ -193,6 +219,7 @@ class FileChangeList(ChangeList):
         self.next = page.next and self.get_query_string({AFTER_VAR: page.next})
         self.flat_url = self.get_query_string({BELOW_VAR: 1})
         self.folder_url = self.get_query_string(remove=[BELOW_VAR, SEARCH_VAR, *self._filters()])
+        self.trash_url = self.get_query_string(remove=[FOLDER_VAR])
         self.usage_url = self.get_query_string({USAGE_VAR: 1})
 
     def _filters(self) -> list[str]:
@@ -232,7 +259,7 @@ class FileChangeList(ChangeList):
         """Count everything below the folder, as the filters have it."""
         try:
             with listing.time_limit():
-                return listing.usage(self.filtered.below(self.folder))
+                return listing.usage(self._below())
         except listing.TooSlowError:
             messages.error(request, gettext("Counting took too long."))
             return None

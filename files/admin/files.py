@@ -42,6 +42,12 @@ from files.keys import as_folder, name_of, visible
 from files.models import File, FileQuerySet, Work
 from files.storage import STANDARD
 
+# Shown where they are set.
+KNOWN = [
+    *("checksum", "verified_at", "missing_at", "changed_at", "damaged_at"),
+    *("deleted_at", "deleted_by"),
+]
+IN_TRASH = ["key", "type", "file_size", "trashed", "trashed_by"]  # the columns there
 SUGGESTED = 20  # folders
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -80,6 +86,7 @@ class FileAdmin(FileChanges):
         "changed_at",
         "damaged_at",
         "deleted_at",
+        "deleted_by",
     )
     readonly_fields = fields
 
@@ -93,8 +100,7 @@ class FileAdmin(FileChanges):
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         if obj is None:
             return ["content", "key", "into"]
-        known = "checksum", "verified_at", "missing_at", "changed_at", "damaged_at", "deleted_at"
-        unset = {name for name in known if not getattr(obj, name)}
+        unset = {name for name in KNOWN if not getattr(obj, name)}
         if obj.storage_class in {"", STANDARD}:
             unset.add("storage_class")
         return [name for name in self.fields if name not in unset]
@@ -115,7 +121,13 @@ class FileAdmin(FileChanges):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[File], search_term: str
     ) -> tuple[QuerySet[File], bool]:
-        return listing.search(queryset, search_term), False
+        return listing.search(queryset, search_term, in_trash=is_trash(request)), False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return IN_TRASH if is_trash(request) else self.list_display
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        return ["file_size", "trashed"] if is_trash(request) else self.sortable_by
 
     def action_checkbox(self, file: File) -> SafeString:
         """Return a checkbox without Django's form field, a quarter of a page's time."""
@@ -144,6 +156,14 @@ class FileAdmin(FileChanges):
     def modified(self, file: File) -> str:
         when = file.modified_at
         return "" if when is None else date_format(localtime(when), "DATETIME_FORMAT")
+
+    @admin.display(description=_("in the trash since"), ordering="deleted_at")
+    def trashed(self, file: File) -> str:
+        return date_format(localtime(file.deleted_at), "DATETIME_FORMAT")
+
+    @admin.display(description=_("put there by"))
+    def trashed_by(self, file: File) -> str:
+        return file.deleted_by
 
     @admin.display(description=_("state"))
     def state(self, file: File) -> str:

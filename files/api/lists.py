@@ -62,7 +62,7 @@ class FilesView(UploadView):
         wanted = asked(request, FilesQuery)
         files: Any = files_below(request.user, wanted)
         folder = None
-        if not (wanted["below"] or wanted.keys() & {*FILTERS, "state"}):
+        if not (wanted["below"] or wanted.keys() & {*FILTERS, "state", "q"}):
             folder = folder_of(request.user, wanted)
             files = listing.inside(files, folder)
         if files.query.is_empty():  # so that no folders are told, either

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -209,6 +209,9 @@ def files_below(user: Any, wanted: dict[str, Any]) -> FileQuerySet:
     """
     folder = folder_of(user, wanted)
     files = _of_state(user, folder, wanted.get("state"))
+    if "q" in wanted:
+        found = listing.search(files, wanted["q"], in_trash=wanted.get("state") == TRASH)
+        files = cast("FileQuerySet", found)
     for name, narrow in FILTERS.items():
         if name in wanted:
             files = narrow(files, wanted[name])
@@ -220,7 +223,7 @@ def _of_state(user: Any, folder: str, state: str | None) -> FileQuerySet:
     if state == TRASH:
         if not access.may_see_trash(user):
             raise PermissionDenied
-        return files.trashed().filter(access.within(folder)) if folder else files.trashed()
+        return access.trashed_below(files, folder)
     if state:
         files = files.filter(**{f"{STATES[state]}__isnull": False})
     return files.live().below(folder)
@@ -236,9 +239,8 @@ def _by_time(files: Any, **bound: datetime) -> Any:
     return files.alias(known_time=listing.ORDERS["modified_at"][0]).filter(**known)
 
 
-# What narrows a list, by the names of the parameters.
+# What narrows a list beside state and search, by the names of the parameters.
 FILTERS: dict[str, Callable[[Any, Any], Any]] = {
-    "q": listing.search,
     "key": lambda files, key: files.filter(object_key=key),
     "type": lambda files, kind: files.filter(content_type__startswith=kind),
     "min_size": lambda files, size: _by_size(files, gte=size),
