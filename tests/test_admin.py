@@ -356,15 +356,17 @@ def test_a_file_is_readable_with_s3_out_of_reach(admin_client, make_file, unreac
     assert "S3 is out of reach" in messages(response)[0]
 
 
-def upload(client, name="a b.txt", data=b"text", **fields):
-    content = SimpleUploadedFile(name, data, "text/plain")
-    return client.post(f"{LIST}add/", {"content": content, **fields}, follow=True)
+def upload(client, query="", file_name="a b.txt", **fields):
+    content = SimpleUploadedFile(file_name, b"text", "text/plain")
+    return client.post(f"{LIST}add/{query}", {"content": content, **fields}, follow=True)
 
 
 def test_an_upload_writes_the_object_and_records_it(admin_client, storage):
     response = upload(admin_client)
-    assert "was added successfully" in messages(response)[0]
     file = File.objects.get()
+    assert messages(response) == [
+        f'<a href="{LIST}{file.pk}/change/">“a b.txt”: The file was added.</a>'
+    ]
     stat = storage.stat("a b.txt")
     assert (str(file), file.size, file.etag) == ("a b.txt", 4, stat.etag)
     assert file.content_type == "text/plain"
@@ -372,7 +374,7 @@ def test_an_upload_writes_the_object_and_records_it(admin_client, storage):
 
 
 def test_an_upload_takes_the_key_as_it_is(admin_client, storage):
-    upload(admin_client, key=" /x//../ü b.txt")
+    upload(admin_client, folder=" /x//../", name="ü b.txt")
     assert File.objects.get().object_key.name == " /x//../ü b.txt"
     assert storage.exists(" /x//../ü b.txt")
 
@@ -382,14 +384,14 @@ def test_an_upload_never_overwrites(admin_client, put, in_catalogue):
     put("a", b"first")
     if in_catalogue:
         File.objects.create(object_key="a")
-    response = upload(admin_client, key="a")
+    response = upload(admin_client, name="a")
     message = "There is a file of this key already" if in_catalogue else "not in the catalogue"
     assert message in response.content.decode()
     assert File.objects.count() == in_catalogue
 
 
 def test_a_key_that_is_too_long_is_refused(admin_client):
-    response = upload(admin_client, key="ü" * 513)
+    response = upload(admin_client, name="ü" * 513)
     assert "at most 1024 bytes" in response.content.decode()
 
 
@@ -412,7 +414,7 @@ def test_s3_out_of_reach_names_no_endpoint_but_in_the_log(
     if what == "change":
         response = admin_client.get(f"{LIST}{file.pk}/change/")
     elif what == "add":
-        response = upload(admin_client, key="a\t")
+        response = upload(admin_client, name="a\t")
     else:
         content = SimpleUploadedFile("x", b"new")
         response = do(admin_client, file, what, name="b", content=content)
@@ -433,16 +435,35 @@ def test_a_type_that_no_header_holds_is_an_error_of_the_form(admin_client, make_
     assert [file.read_text() for file in File.objects.all()] == ["text"] * (what == "replace")
 
 
-def test_an_upload_goes_to_the_folder_shown(admin_client, storage):
+def test_an_upload_goes_to_the_folder_shown_and_comes_back_to_it(admin_client, storage):
     page = admin_client.get(f"{LIST}add/", {"folder": "a//"}).content.decode()
-    assert 'name="into" value="&quot;a//&quot;"' in page
-    upload(admin_client, into='"a//"')
+    assert re.findall('name="folder" value="(.*?)"', page) == ["a//"]
+    assert f'<a href="{LIST}?folder=a%2F%2F" class="closelink">Cancel</a>' in page
+    response = upload(admin_client, folder="a//")
     assert storage.exists("a//a b.txt")
+    assert response.redirect_chain == [(f"{LIST}?folder=a%2F%2F", 302)]
+    response = upload(
+        admin_client, folder="a//", file_name="b", query="?folder=a//", _addanother="1"
+    )
+    assert response.redirect_chain == [(f"{LIST}add/?folder=a//", 302)]
+
+
+def test_an_upload_stays_in_a_folder_that_cannot_be_typed(admin_client, storage):
+    query = "?folder=a%0A/"
+    page = admin_client.get(f"{LIST}add/{query}").content.decode()
+    assert "Empty: it stays “a␊/”, which has line ends" in page
+    upload(admin_client, query=query)
+    assert storage.exists("a\n/a b.txt")
+
+
+def test_the_name_of_an_upload_has_no_slash(admin_client):
+    assert "A name has no slash" in upload(admin_client, name="a/b").content.decode()
+    assert not File.objects.exists()
 
 
 def test_an_upload_to_a_key_in_the_trash_says_so(admin_client, make_file):
     make_file("a").trash()
-    response = upload(admin_client, key="a")
+    response = upload(admin_client, name="a")
     assert "A file of this key is in the trash" in response.content.decode()
 
 

@@ -372,7 +372,7 @@ def test_no_more_goes_at_once_than_through_the_application(admin_client, storage
     content = SimpleUploadedFile("x", b"text")
     message = "At most 3\xa0bytes can be sent at once; larger files go in parts, as from the list."
     assert refused(whole(admin_client, "a", b"text")) == (413, message)
-    page = admin_client.post("/admin/files/file/add/", {"content": content, "key": "a"})
+    page = admin_client.post("/admin/files/file/add/", {"content": content, "name": "a"})
     assert page.context["adminform"].form.errors == {"content": [message]}
 
 

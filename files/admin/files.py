@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.options import IS_POPUP_VAR, ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -27,18 +27,18 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from files import access, listing
+from files import access, changes, listing
 from files.admin import actions, uploads
 from files.admin.changelist import FileChangeList
 from files.admin.changes import FileChanges, log_error
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
-from files.admin.places import shown_name, trail, trail_to
+from files.admin.places import file_url, list_url, shown_name, trail, trail_to
 from files.admin.preview import preview
-from files.admin.works import AnsweredError, answering
+from files.admin.works import AnsweredError, answering, linked
 from files.bodies import takes_upload
 from files.errors import reason
-from files.keys import as_folder, name_of, visible
+from files.keys import as_folder, folder_of, name_of, visible
 from files.models import File, FileQuerySet, Work
 from files.storage import STANDARD
 
@@ -99,7 +99,7 @@ class FileAdmin(FileChanges):
 
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         if obj is None:
-            return ["content", "key", "into"]
+            return ["content", "name", "folder"]
         unset = {name for name in KNOWN if not getattr(obj, name)}
         if obj.storage_class in {"", STANDARD}:
             unset.add("storage_class")
@@ -113,10 +113,9 @@ class FileAdmin(FileChanges):
     ) -> Any:
         if obj is None:
             kwargs["form"] = UploadForm
-        return super().get_form(request, obj, change, **kwargs)
-
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"into": request.GET.get("folder", "")}
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.into = request.GET.get("folder", "").replace("\0", "")
+        return form
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[File], search_term: str
@@ -212,8 +211,10 @@ class FileAdmin(FileChanges):
         if obj is None:
             folder = request.GET.get("folder", "")
             context["trail"] = trail(folder, (context["title"], ""))
+            context["close_url"] = list_url(folder)
         else:
             context |= {
+                "close_url": self._list_after(request, folder=folder_of(obj.name)),
                 "title": shown_name(name_of(obj.name)),
                 "subtitle": None,
                 "trail": trail_to(obj),
@@ -297,6 +298,16 @@ class FileAdmin(FileChanges):
     @takes_upload("add")
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._reporting(super().add_view, request, *args, **kwargs)
+
+    def response_add(self, request: HttpRequest, obj: File, *args: Any, **kwargs: Any) -> Any:
+        """Tell of the file by a link, in its folder."""
+        if IS_POPUP_VAR in request.POST:
+            return super().response_add(request, obj, *args, **kwargs)
+        text = changes.about(obj, gettext("The file was added."))
+        self.message_user(request, linked(text, file_url(obj)))
+        is_last = "_addanother" not in request.POST
+        url = list_url(folder_of(str(obj))) if is_last else request.get_full_path()
+        return HttpResponseRedirect(url)
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *about: Any) -> Any:
         """Say so, as Django does, and stay in the list that one came from."""

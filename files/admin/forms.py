@@ -40,39 +40,6 @@ class ContentField(forms.FileField):
         return content
 
 
-class UploadForm(forms.ModelForm):
-    """A new file: its content, and the key to keep it under."""
-
-    content = ContentField(label=_("content"))
-    key = KeyField(
-        label=_("key"),
-        required=False,
-        help_text=_("Where to keep it in the bucket, exactly. Empty: the name of the file."),
-    )
-    # The folder it was asked from; as JSON, because a form changes line ends.
-    into = forms.JSONField(required=False, widget=forms.HiddenInput)
-
-    class Meta:
-        model = File
-        fields: list[str] = []
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or self.cleaned_data
-        content: Any = data.get("content")
-        if content is not None:
-            key = data.get("key") or str(data.get("into") or "") + content.name
-            try:
-                validate_free_key(key)
-            except ValidationError as error:
-                self.add_error("key", error)
-            except OSError as error:
-                logger.error("Upload of %r: %s", key, error)
-                self.add_error(None, reason(error))
-            else:
-                self.instance.object_key = Upload(content.file, key, content.content_type)
-        return data
-
-
 class ReplaceForm(forms.Form):
     """Another content for a file."""
 
@@ -105,20 +72,22 @@ class MoveForm(forms.Form):
         return as_folder(self.cleaned_data["folder"])
 
 
-class RenameForm(MoveForm):
-    """Another name, and another folder."""
+class KeyForm(MoveForm):
+    """A key, as a name and a folder."""
 
     name = KeyField(label=_("Name"))
     field_order = ("name", "folder")
 
-    def __init__(self, key: str, data: Any = None) -> None:
+    def keep(self, key: str) -> None:
+        """Show the parts of a key, and keep those that cannot be shown while nothing is typed."""
         self.kept = {"name": name_of(key), "folder": folder_of(key)}
-        typed = {name: part for name, part in self.kept.items() if is_typeable(part)}
-        super().__init__(data, initial=typed)
-        for name in self.kept.keys() - typed.keys():
+        for name, part in self.kept.items():
+            if is_typeable(part):
+                self.initial[name] = part
+                continue
             self.fields[name].required = False
             text = _("Empty: it stays “%s”, which has line ends and cannot be typed here.")
-            self.fields[name].help_text = text % visible(self.kept[name])
+            self.fields[name].help_text = text % visible(part)
 
     def clean_name(self) -> str:
         name = self._typed("name")
@@ -128,6 +97,19 @@ class RenameForm(MoveForm):
 
     def clean_folder(self) -> str:
         return as_folder(self._typed("folder"))
+
+    def _typed(self, name: str) -> str:
+        """Return what is typed, or what was there where that could not be shown."""
+        typed: str = self.cleaned_data[name]
+        return typed if typed or name in self.initial else self.kept[name]
+
+
+class RenameForm(KeyForm):
+    """Another name, and another folder."""
+
+    def __init__(self, key: str, data: Any = None) -> None:
+        super().__init__(data)
+        self.keep(key)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -141,10 +123,38 @@ class RenameForm(MoveForm):
                 self.add_error(None, _("Nothing would change: give another name or folder."))
         return data
 
-    def _typed(self, name: str) -> str:
-        """Return what is typed, or what was there where that could not be shown."""
-        typed: str = self.cleaned_data[name]
-        return typed if typed or name in self.initial else self.kept[name]
+
+class UploadForm(KeyForm, forms.ModelForm):
+    """A new file: its content, and the key to keep it under."""
+
+    content = ContentField(label=_("Content"))
+    into = ""  # the folder that it was asked from
+
+    class Meta:
+        model = File
+        fields: list[str] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = False
+        self.fields["name"].help_text = _("Empty: the name of the file.")
+        self.keep(self.into)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        content: Any = data.get("content")
+        if content is not None and "name" in data and "folder" in data:
+            key = data["folder"] + (data["name"] or content.name)
+            try:
+                validate_free_key(key)
+            except ValidationError as error:
+                self.add_error("name", error)
+            except OSError as error:
+                logger.error("Upload of %r: %s", key, error)
+                self.add_error(None, reason(error))
+            else:
+                self.instance.object_key = Upload(content.file, key, content.content_type)
+        return data
 
 
 class ConfirmForm(forms.Form):
