@@ -756,13 +756,16 @@ def test_what_was_done_last_is_undone(admin_client, make_file):
 
 
 def test_what_others_have_changed_since_is_not_undone(admin_client, make_file):
-    files = [make_file(key) for key in "abc"]
+    files = [make_file(key) for key in "abcd"]
     moved = act(admin_client, "move", *files, folder="x/")
+    File.objects.get(object_key="x/d").trash()
     File.objects.get(object_key="x/a").rename("a2")
     File.objects.get(object_key="x/b").delete()
     response = undo(admin_client, moved)
-    assert messages(response)[1:] == ["1 file is where it was."]
-    assert "has changed it" in messages(response)[0]
+    *failures, told = messages(response)
+    assert told == "1 file is where it was."
+    assert ["has changed it" in failure for failure in failures] == [True, True]
+    assert File.objects.trashed().get().name == "x/d"
     assert keys(response) == ["a2", "c"]
     assert messages(undo(admin_client, moved)) == ["There is nothing to be undone any more."]
 
@@ -773,13 +776,18 @@ def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_f
     (address,) = re.findall('formaction="(.*?)"', str(next(iter(trashed.context["messages"]))))
     assert admin_client.get(address).status_code == 405
     client = staff("view_file", "delete_file")
-    assert client.post(address).status_code == 403
+    assert client.post(address).status_code == 404
     File.objects.get().restore()
     assert "Undo" not in do(client, file, "trash").content.decode()
     User.objects.get(username="staff").user_permissions.add(
         Permission.objects.get(codename="restore_file")
     )
     assert client.post(address).status_code == 404
+    File.objects.get().restore()
+    trashed = do(client, file, "trash")
+    (address,) = re.findall('formaction="(.*?)"', str(next(iter(trashed.context["messages"]))))
+    User.objects.get(username="staff").user_permissions.clear()
+    assert client.post(address).status_code == 403
     assert File.objects.get().deleted_at
 
 

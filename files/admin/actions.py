@@ -132,11 +132,12 @@ def undo(model_admin: FileChanges, request: HttpRequest, done: Work) -> None:
 
     def undo_one(file: File, work: Work) -> None:
         before, after = places[file.pk]
-        if str(file) != after:
+        was_trashed = before == after
+        if str(file) != after or was_trashed != bool(file.deleted_at):
             raise conflict(str(file))
-        if file.deleted_at:
+        if was_trashed:
             changes.restore(request.user, file)
-        if before != after:
+        else:
             changes.rename(request.user, file, before)
 
     files = File.objects.filter(pk__in=places)

@@ -258,9 +258,9 @@ class FileAdmin(FileChanges):
     @method_decorator(require_POST)
     def undo_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Undo what the user has done last, as far as nobody else has changed it since."""
-        if not self.has_undo_permission(request):
-            raise PermissionDenied
         work = get_object_or_404(Work, pk=pk, user_id=request.user.pk)
+        if not self.has_undo_permission(request, work):
+            raise PermissionDenied
         actions.undo(self, request, work)
         return HttpResponseRedirect(work.url)
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from files import access
 from files.admin.filters import is_trash
-from files.models import File, FileQuerySet
+from files.models import File, FileQuerySet, Work
 
 
 class FilePermissions(admin.ModelAdmin):
@@ -47,9 +47,11 @@ class FilePermissions(admin.ModelAdmin):
     def has_trash_permission(self, request: HttpRequest) -> bool:
         return access.has_permission(request.user, "delete") and not is_trash(request)
 
-    def has_undo_permission(self, request: HttpRequest) -> bool:
-        """Undoing may be a restore, wherever it is asked for."""
-        return access.has_permission(request.user, "restore")
+    def has_undo_permission(self, request: HttpRequest, work: Work) -> bool:
+        """Ask for what brings each file back: it has kept its key where it was trashed."""
+        kept = {before == after for _, before, after in work.undo}
+        needed = ("restore" if is_kept else "change" for is_kept in kept)
+        return all(access.has_permission(request.user, name) for name in needed)
 
     def has_restore_permission(self, request: HttpRequest) -> bool:
         return access.has_permission(request.user, "restore") and is_trash(request)

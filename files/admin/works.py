@@ -88,13 +88,18 @@ class WorkPages(FilePermissions):
     def show_work(self, request: HttpRequest, work: Work) -> None:
         """Show on the next page what the work tells."""
         told = [(level, linked(text, url)) for level, text, url in work.told()]
-        if work.undo and self.has_undo_permission(request):
-            work.is_told, work.ended_at = True, timezone.now()
+        work.ended_at = timezone.now()
+        if self._can_be_undone(request, work):
+            work.is_told = True
             work.write()
             level, text = told.pop()
             told.append((level, format_html("{} {}", text, undo_button(work))))
         for level, text in told:
             self.message_user(request, text, level)
+
+    def _can_be_undone(self, request: HttpRequest, work: Work) -> bool:
+        is_own = work.user_id == request.user.pk and work.ended_at is not None
+        return is_own and bool(work.undo) and self.has_undo_permission(request, work)
 
     def work_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Show how far it is; the browser asks again by itself."""
@@ -106,7 +111,7 @@ class WorkPages(FilePermissions):
             "opts": self.opts,
             "work": work,
             "told": [(DEFAULT_TAGS[level], linked(text, url)) for level, text, url in work.told()],
-            "undo": work.ended_at and work.undo and undo_button(work),
+            "undo": self._can_be_undone(request, work) and undo_button(work),
         }
         response = TemplateResponse(request, "admin/files/file/work.html", context)
         if work.is_under_way:
