@@ -75,8 +75,12 @@ def visible(key: str) -> str:
     Spaces that nobody would see are "␣", control characters their pictures in Unicode, and what
     formats a text or turns its order is named, as in "[U+202E]".
     """
+    return _named(_UNSEEN_SPACE.sub("␣", key))
+
+
+def _named(key: str) -> str:
     names = {ord(character): _name(character) for character in set(key) if _is_unseen(character)}
-    return _UNSEEN_SPACE.sub("␣", key).translate(names)
+    return key.translate(names)
 
 
 def _is_unseen(character: str) -> bool:
@@ -92,8 +96,11 @@ def _name(character: str) -> str:
 
 
 def shown(key: str) -> str:
-    """Return the key as a line of text, also one with halves of surrogate pairs."""
-    return visible(key).encode(errors="backslashreplace").decode()
+    """Return the key as a line of text, also one with halves of surrogate pairs.
+
+    Spaces stay what they are, for scripts that read the line.
+    """
+    return _named(key).encode(errors="backslashreplace").decode()
 
 
 def guess_type(key: str) -> tuple[str | None, str | None]:

@@ -148,8 +148,17 @@ def test_a_reader_changes_nothing(reader, make_file):
     file = make_file("a.txt")
     own = {path.replace("/1/", f"/{file.pk}/") for path in ADMIN if path.startswith(LIST)}
     page = f"{LIST}{file.pk}/"
-    reading = {LIST, page, f"{page}change/", f"{page}history/", f"{LIST}work/{file.pk}/"}
+    reading = {
+        LIST,
+        f"{LIST}folders/",
+        page,
+        f"{page}change/",
+        f"{page}history/",
+        f"{LIST}work/{file.pk}/",
+    }
+    undo = f"{LIST}work/{file.pk}/undo/"  # of work that nobody has done
     refused = {path: reader.post(path).status_code for path in own - reading}
+    assert refused.pop(undo) == 404
     assert set(refused.values()) == {403}
     assert list(File.objects.values_list("object_key", "deleted_at")) == [("a.txt", None)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from files.keys import folder_of, folders_to, name_of, visible
+from files.keys import folder_of, folders_to, name_of, shown, visible
 
 
 def test_folders_lead_from_the_top():
@@ -15,12 +15,16 @@ def test_folder_and_name_are_the_key():
     assert found == [("", "a"), ("a/", "b"), ("/", "a"), ("a//", ""), ("a/b/", "")]
 
 
+def test_a_line_for_scripts_keeps_spaces():
+    assert shown(" a  b\n/\u202e\udcff ") == " a  b␊/[U+202E]\\udcff "
+
+
 def test_control_characters_are_shown_as_pictures():
     assert visible("a\tb\x7f\n") == "a␉b␡␊"
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"),
+    ("key", "seen"),
     [
         ("odd/\u202egpj.exe", "odd/[U+202E]gpj.exe"),
         ("a\u200bb\u00adc\ufeff", "a[U+200B]b[U+00AD]c[U+FEFF]"),
@@ -34,5 +38,5 @@ def test_control_characters_are_shown_as_pictures():
         ("Grüße/😀.txt", "Grüße/😀.txt"),
     ],
 )
-def test_what_nobody_would_see_is_shown(key, shown):
-    assert visible(key) == shown
+def test_what_nobody_would_see_is_shown(key, seen):
+    assert visible(key) == seen
