@@ -555,6 +555,7 @@ def test_an_interrupted_run_reads_no_further_and_tells_how_to_go_on(
         make_old(key, -number, content(key, 4 * MIB))
     proxy.requests.clear()
     with stopped(proxy, None, ("call", 10)) as (process, goes_on):
+        eventually(verified, ["a"])
         process.send_signal(signal.SIGINT)
         told = [process.stderr.readline(), process.stderr.readline()]
         goes_on.set()
