@@ -2,14 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import psycopg.errors
 from django.db import OperationalError, connection, models, transaction
 from django.db.models import F, Func, Q, QuerySet, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Collate
 
 from files.keys import folder_of, prefix_end
@@ -44,7 +46,18 @@ CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
 SECONDS = 5  # that a list may take
 COUNTED = 1000  # files, and folders, that a list counts on its way
 WALK_SECONDS = 0.4  # that an index may be walked for the few of its rows that match
+MANY = 200_000  # files that match take longer to gather than a page should
+SOME_SECONDS = 0.2  # that some of them may be looked for
+SPARE = 10  # times as many as are wanted: matches lie together, and the planner may be wrong
 BATCH = 50_000  # files that are counted at a time
+
+BITMAP_SCANS = {
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_seqscan": "off",
+    "jit": "off",  # compiling takes longer than it saves
+    "work_mem": "64MB",  # keeps a bitmap of 2 GB exact
+}
 
 # As the index `files_folder` has them.
 LIVE_FOLDERS = (
@@ -79,15 +92,10 @@ class Usage(NamedTuple):
 
 
 @contextmanager
-def time_limit(seconds: float = SECONDS) -> Iterator[None]:
-    """End each statement that takes longer. Raises TooSlowError."""
+def _told() -> Iterator[None]:
+    """Raise TooSlowError for a statement that the database ends since it takes too long."""
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('statement_timeout', %s, true)",
-                [str(max(1, int(seconds * 1000)))],
-            )
-            yield
+        yield
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
             raise TooSlowError from error
@@ -95,29 +103,41 @@ def time_limit(seconds: float = SECONDS) -> Iterator[None]:
 
 
 @contextmanager
-def bitmap_scans() -> Iterator[None]:
+def time_limit(seconds: float = SECONDS, options: Mapping[str, str] = {}) -> Iterator[None]:
+    """End each statement that takes longer, and read with these options of the database.
+
+    Raises TooSlowError.
+    """
+    options = {"statement_timeout": str(max(1, int(seconds * 1000))), **options}
+    calls = ", ".join(["set_config(%s, %s, true)"] * len(options))
+    with _told(), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {calls}", [*chain.from_iterable(options.items())])
+        yield
+
+
+def bitmap_scans() -> AbstractContextManager[None]:
     """Read lists by finding and sorting all rows that match, not along the order's index.
 
     The planner assumes that matches are spread evenly over the list. Where all of them are behind
     millions of other rows, walking there takes longer than sorting them.
     """
-    with time_limit(), connection.cursor() as cursor:
-        for name in ("enable_indexscan", "enable_indexonlyscan", "enable_seqscan"):
-            cursor.execute(f"SET LOCAL {name} = off")
-        cursor.execute("SET LOCAL work_mem = '64MB'")  # keeps a bitmap of 2 GB exact
-        yield
+    return time_limit(options=BITMAP_SCANS)
 
 
-def in_time(find: Callable[[], T], *, is_filtered: bool) -> T:
+def in_time(
+    find: Callable[[], T], *, is_filtered: bool, instead: Callable[[], T | None] | None = None
+) -> T:
     """Return what `find` returns; where few of many files match, by a walk or else by sorting them.
 
-    Raises TooSlowError.
+    Before they are sorted, `instead` may have another answer. Raises TooSlowError.
     """
     if is_filtered:
         try:
             with time_limit(WALK_SECONDS):
                 return find()
         except TooSlowError:
+            if instead and (found := instead()):
+                return found
             with bitmap_scans():
                 return find()
     with time_limit():
@@ -144,6 +164,26 @@ def estimate(files: QuerySet[File]) -> int:
     """Return how many files the planner expects: none of them is read."""
     (plan,) = json.loads(files.order_by().explain(format="json"))
     return int(plan["Plan"]["Plan Rows"])
+
+
+def some(files: QuerySet[File], expected: int, limit: int) -> list[File]:
+    """Return so many of the `expected` files in no order; none where they are not found at once.
+
+    They come from blocks of the table that lie anywhere, the same ones each time. An order, or the
+    table's own, would pass millions of others first where all that match are at its end.
+    """
+    blocks = RawSQL(
+        '"files"."ctid" = ANY'
+        " (ARRAY(SELECT ctid FROM files TABLESAMPLE SYSTEM (%s) REPEATABLE (0)))",
+        [min(100, 100 * SPARE * limit / expected)],
+        output_field=models.BooleanField(),
+    )
+    try:
+        with time_limit(SOME_SECONDS):
+            found = list(files.order_by().filter(blocks)[:limit])
+    except TooSlowError:
+        return []
+    return found if len(found) == limit else []
 
 
 def count(files: QuerySet[File]) -> int:

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 from django.db import connection
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -227,3 +229,35 @@ def test_what_takes_too_long_is_ended():
         connection.cursor() as cursor,
     ):
         cursor.execute("SELECT pg_sleep(5)")
+
+
+def test_some_are_found_wherever_they_are():
+    make([*(f"other/{number}" for number in range(2000)), *(f"x/{n}" for n in range(300))])
+    found = listing.some(listing.search(File.objects.all(), "X/"), 300, 100)
+    assert len({str(file) for file in found if str(file).startswith("x/")}) == 100
+
+
+@pytest.mark.parametrize(("word", "expected"), [("x", 10), ("other", 10**12)])
+def test_fewer_than_are_wanted_are_not_some(word, expected):
+    make([*(f"other/{number}" for number in range(200)), *"xyz"])
+    assert listing.some(listing.search(File.objects.all(), word), expected, 100) == []
+
+
+def test_some_are_not_looked_for_long():
+    make("abc")
+    slow = RawSQL("pg_sleep(5) IS NOT NULL", [], output_field=BooleanField())
+    assert listing.some(File.objects.filter(slow), 3, 3) == []
+
+
+def test_some_are_read_from_blocks_that_lie_anywhere():
+    make([f"other/{number}" for number in range(2000)])
+    analyze()
+    with CaptureQueriesContext(connection) as queries:
+        listing.some(listing.search(File.objects.live(), "other"), 10**6, 100)
+    (sql,) = [query["sql"] for query in queries if "TABLESAMPLE" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Tid Scan on files" in plan
+    assert "Sample Scan on files" in plan
+    assert "Seq Scan" not in plan

@@ -27,6 +27,8 @@ BELOW_VAR = "below"
 AFTER_VAR = "after"
 BEFORE_VAR = "before"
 USAGE_VAR = "usage"
+SORTED_VAR = "sorted"
+OF_THIS_PAGE = (AFTER_VAR, BEFORE_VAR, SORTED_VAR)  # no other link keeps them
 
 NARROWER = gettext_noop("Search for more letters, or below a folder.")
 
@@ -38,6 +40,9 @@ def number(value: int) -> str:
 
 class FileChangeList(ChangeList):
     """A folder with its folders and files, or everything below it."""
+
+    is_sorted = True
+    sorted_url = ""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
@@ -57,7 +62,7 @@ class FileChangeList(ChangeList):
         return super().get_filters(request)
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        for name in (AFTER_VAR, BEFORE_VAR):  # of this page alone: no other link keeps them
+        for name in OF_THIS_PAGE:
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
         self.folder = _folder(request)
@@ -94,6 +99,10 @@ class FileChangeList(ChangeList):
         self._set_links(page)
         self.nothing = self._nothing(request)
         self.usage = self._usage(request) if USAGE_VAR in request.GET else None
+
+    def get_ordering_field_columns(self) -> dict[int, Any]:
+        """Let no header tell that it sorts what is in no order."""
+        return super().get_ordering_field_columns() if self.is_sorted else {}
 
     def headers(self) -> list[Any]:
         """Return the headers of the columns."""
@@ -153,10 +162,30 @@ class FileChangeList(ChangeList):
         return gettext("Nothing is here yet.")
 
     def _sorted_page(self, request: HttpRequest) -> listing.Page:
-        return listing.in_time(partial(self._page, request), is_filtered=self.is_narrowed)
+        find = partial(self._page, request)
+        if request.GET.keys() & {AFTER_VAR, BEFORE_VAR}:
+            return listing.in_time(find, is_filtered=self.is_narrowed)
+        if self.is_narrowed and SORTED_VAR in request.GET:
+            with listing.bitmap_scans():
+                return find()
+        return listing.in_time(find, is_filtered=self.is_narrowed, instead=self._first_found)
+
+    def _first_found(self) -> listing.Page | None:
+        """Return a page in no order, with a way to a sorted one, when very many files match."""
+        expected = listing.estimate(self.queryset)
+        if expected < listing.MANY:
+            return None
+        files = listing.some(self.queryset, expected, self.list_per_page)
+        if not files:
+            return None
+        self.is_sorted = False
+        self.sorted_url = self.get_query_string({SORTED_VAR: 1})
+        self.total = _about(expected)
+        return listing.Page([], files, None, None)
 
     def _unsorted_page(self, request: HttpRequest) -> listing.Page:
         """Return the first files found, when sorting all that match takes too long."""
+        self.is_sorted = False
         try:
             with listing.time_limit():
                 files = list(self.queryset.order_by()[: self.list_per_page])
