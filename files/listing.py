@@ -129,7 +129,9 @@ def in_time(
 ) -> T:
     """Return what `find` returns; where few of many files match, by a walk or else by sorting them.
 
-    Before they are sorted, `instead` may have another answer. Raises TooSlowError.
+    Before they are sorted, `instead` may have another answer. What is not filtered begins where the
+    index is entered: for that the server's own limit is enough, and no transaction is opened.
+    Raises TooSlowError.
     """
     if is_filtered:
         try:
@@ -140,7 +142,7 @@ def in_time(
                 return found
             with bitmap_scans():
                 return find()
-    with time_limit():
+    with _told():
         return find()
 
 

@@ -351,8 +351,8 @@ def test_a_page_costs_the_same_however_many_files_it_has(program):
             for each in found.captured_queries
             if each["sql"].split()[0] in {"SELECT", "WITH"}
         ]
-        # The token with its user, the time limit, and one for folders and files each.
-        assert len(asked) == (4 if "limit" in query and "below" not in query else 3)
+        # The token with its user, one for the files, and one for the folders or the time limit.
+        assert len(asked) == 3
         assert not any(" OFFSET " in sql or "COUNT(" in sql for sql in asked)
 
 

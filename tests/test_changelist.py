@@ -57,6 +57,33 @@ def many(monkeypatch):
     monkeypatch.setattr(listing, "MANY", 200)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"folder": "a/"},
+        {"folder": "a/", "after": '["file", "a/099.png"]'},
+        {"below": 1},
+        {"below": 1, "o": "-3"},
+        {"q": "099"},
+        {"q": "png"},
+        {"q": "png", "o": "3", "folder": "a/"},
+        {"q": "png", "sorted": 1},
+        {"q": "none"},
+        {"type": "image/"},
+        {"size": "empty"},
+        {"state": "missing"},
+        {"state": "trash"},
+    ],
+)
+def test_a_page_takes_few_queries(
+    admin_client, files, monkeypatch, django_assert_max_num_queries, query
+):
+    monkeypatch.setattr(listing, "COUNTED", 100)  # so that the planner is asked for more
+    with django_assert_max_num_queries(8):
+        admin_client.get(LIST, query)
+
+
 @pytest.mark.usefixtures("files", "many", "walks_too_long")
 @pytest.mark.parametrize(
     ("query", "among", "total"),

@@ -187,7 +187,7 @@ class FileChangeList(ChangeList):
         """Return the first files found, when sorting all that match takes too long."""
         self.is_sorted = False
         try:
-            with listing.time_limit():
+            with listing.time_limit(2):
                 files = list(self.queryset.order_by()[: self.list_per_page])
         except listing.TooSlowError:
             files = []
