@@ -46,9 +46,9 @@ CURSOR_TYPES: dict[Order, tuple[type, ...]] = {
 SECONDS = 5  # that a list may take
 COUNTED = 1000  # files, and folders, that a list counts on its way
 WALK_SECONDS = 0.4  # that an index may be walked for the few of its rows that match
-MANY = 200_000  # files that match take longer to gather than a page should
-SOME_SECONDS = 0.2  # that some of them may be looked for
-SPARE = 10  # times as many as are wanted: matches lie together, and the planner may be wrong
+MANY = 200_000  # files that match, which take longer to gather than a page may
+SOME_SECONDS = 0.2  # that the table may be looked through for some of them
+SPARE = 10  # times as many are looked through: they lie together, and the planner may be wrong
 BATCH = 50_000  # files that are counted at a time
 
 BITMAP_SCANS = {
@@ -92,7 +92,7 @@ class Usage(NamedTuple):
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_too_slow() -> Iterator[None]:
     """Raise TooSlowError for a statement that the database ends since it takes too long."""
     try:
         yield
@@ -110,7 +110,7 @@ def time_limit(seconds: float = SECONDS, options: Mapping[str, str] = {}) -> Ite
     """
     options = {"statement_timeout": str(max(1, int(seconds * 1000))), **options}
     calls = ", ".join(["set_config(%s, %s, true)"] * len(options))
-    with _told(), transaction.atomic(), connection.cursor() as cursor:
+    with _as_too_slow(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"SELECT {calls}", [*chain.from_iterable(options.items())])
         yield
 
@@ -142,7 +142,7 @@ def in_time(
                 return found
             with bitmap_scans():
                 return find()
-    with _told():
+    with _as_too_slow():
         return find()
 
 
