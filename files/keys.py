@@ -79,6 +79,8 @@ def visible(key: str) -> str:
 
 
 def _named(key: str) -> str:
+    if key.isascii() and key.isprintable():  # at once: a list shows its keys twice
+        return key
     names = {ord(character): _name(character) for character in set(key) if _is_unseen(character)}
     return key.translate(names)
 
