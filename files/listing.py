@@ -247,6 +247,16 @@ def page(
     return _page(entries[:limit], order, previous=cursor is not None, next_=more)
 
 
+def neighbours(
+    files: QuerySet[File], file: File, order: Order = "object_key", descending: bool = False
+) -> tuple[File | None, File | None]:
+    """Return the files before and after this one in an order, None at either end."""
+    section = _Files(files, order, descending)
+    _, *cursor = _decode(_encode(file, order), [section])
+    before, after = (section.entries(cursor, 1, backward=back) for back in (True, False))
+    return next(iter(before), None), next(iter(after), None)
+
+
 def _page(entries: list[Entry], order: Order, *, previous: bool, next_: bool) -> Page:
     return Page(
         [entry for entry in entries if isinstance(entry, str)],

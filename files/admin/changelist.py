@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_noop, ngettext
 
 from files import access, listing
+from files.admin.columns import kind
 from files.admin.filters import STATE_VAR, is_trash
 from files.admin.places import shown_name, trail
 from files.keys import folder_name, is_folder, validate_object_key, visible
@@ -126,12 +127,14 @@ class FileChangeList(ChangeList):
         (first, link_text), *others = columns
         opener = format_html(' data-popup-opener="{}"', file.pk) if self.is_popup else ""
         return format_html(
-            '{}<th class="field-{}" scope="row"><a href="{}/change/{}"{}>{}</a></th>{}',
+            '{}<th class="field-{}" scope="row">'
+            '<a href="{}/change/{}"{} data-kind="{}">{}</a></th>{}',
             format_html('<td class="action-checkbox">{}</td>', box) if box else "",
             first,
             file.pk,
             filters,
             opener,
+            kind(file.content_type),
             link_text(file),
             format_html_join(
                 "",

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -39,20 +40,19 @@ class FileChanges(WorkPages):
     """Pages that change one file, none of them in a transaction."""
 
     def get_urls(self) -> list[Any]:
-        def named(name: str, view: Callable[..., HttpResponseBase]) -> Any:
-            route = f"<int:pk>/{name}/"
-            return path(
-                route, self.admin_site.admin_view(answering(view)), name=f"files_file_{name}"
-            )
-
         own = [
-            named("rename", self.rename_view),
-            named("replace", self.replace_view),
-            named("trash", self.trash_view),
-            named("restore", self.restore_view),
-            named("delete", self.purge_view),
+            self.page("rename", self.rename_view),
+            self.page("replace", self.replace_view),
+            self.page("trash", self.trash_view),
+            self.page("restore", self.restore_view),
+            self.page("delete", self.purge_view),
         ]
         return own + super().get_urls()
+
+    def page(self, name: str, view: Callable[..., HttpResponseBase]) -> Any:
+        """Return the address of a page about one file, which is named after it."""
+        answer = self.admin_site.admin_view(answering(view))
+        return path(f"<int:pk>/{name}/", answer, name=f"files_file_{name}")
 
     def rename_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._live(request, pk, "change")
@@ -123,10 +123,13 @@ class FileChanges(WorkPages):
             self._answer(request, file, gettext("It is not in the trash any more."))
         return file
 
-    def _file(self, request: HttpRequest, pk: int, permission: str) -> File:
+    def _file(
+        self, request: HttpRequest, pk: int, permission: str, files: QuerySet[File] | None = None
+    ) -> File:
+        """Return a file, one of these if given. Raises PermissionDenied, and AnsweredError."""
         if not access.has_permission(request.user, permission):
             raise PermissionDenied
-        file: File | None = File.objects.filter(pk=pk).first()
+        file: File | None = (File.objects.all() if files is None else files).filter(pk=pk).first()
         if file is None:
             text = gettext("There is no file with the ID %d: somebody has deleted it.") % pk
             self.message_user(request, text, messages.WARNING)
@@ -215,8 +218,13 @@ class FileChanges(WorkPages):
 
     def _list_after(self, request: HttpRequest, **place: str) -> str:
         """Return the address of the list that one came from, or else of this place."""
-        filters = parse_qs(self.get_preserved_filters(request)).get("_changelist_filters")
-        return list_url(**place) if not filters else f"{list_url()}?{filters[0]}"
+        filters = self.list_filters(request)
+        return f"{list_url()}?{filters}" if filters else list_url(**place)
+
+    def list_filters(self, request: HttpRequest) -> str:
+        """Return the query of the list that one came from, empty where one did not."""
+        (filters,) = parse_qs(self.get_preserved_filters(request)).get("_changelist_filters", [""])
+        return filters
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
         if self.has_view_permission(request, file):

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, ShowFacets
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import QuerySet
@@ -15,26 +14,24 @@ from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from files import access, changes, listing
 from files.admin import actions, uploads
-from files.admin.changelist import FileChangeList
-from files.admin.changes import FileChanges, log_error
+from files.admin.changes import log_error
+from files.admin.columns import FileColumns, states, time_of
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.places import file_url, list_url, shown_name, trail, trail_to
 from files.admin.preview import preview
+from files.admin.viewing import FileViewing, copies
 from files.admin.works import AnsweredError, answering, linked
 from files.bodies import takes_upload
 from files.errors import reason
@@ -49,11 +46,14 @@ KNOWN = [
 ]
 IN_TRASH = ["key", "type", "file_size", "trashed", "trashed_by"]  # the columns there
 SUGGESTED = 20  # folders
+TAKEN_OVER = gettext_noop(
+    "It was changed in the bucket, and not from here: what you see is what is there now."
+)
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @admin.register(File)
-class FileAdmin(FileChanges):
+class FileAdmin(FileColumns, FileViewing):
     """A list that asks S3 nothing, and a page for each file that asks whether it is there."""
 
     list_display = ["key", "type", "file_size", "modified", "state"]
@@ -71,21 +71,16 @@ class FileAdmin(FileChanges):
         actions.restore,
         actions.delete,
     ]
-    fields = (
+    fields: ClassVar[Any] = (
         "key",
-        "content",
         "type",
         "file_size",
         "etag",
-        "modified_at",
-        "created_at",
+        time_of("modified_at"),
+        time_of("created_at"),
         "storage_class",
         "checksum",
-        "verified_at",
-        "missing_at",
-        "changed_at",
-        "damaged_at",
-        "deleted_at",
+        *map(time_of, ("verified_at", "missing_at", "changed_at", "damaged_at", "deleted_at")),
         "deleted_by",
     )
     readonly_fields = fields
@@ -94,16 +89,13 @@ class FileAdmin(FileChanges):
         css = {"all": ["files/admin.css", "files/preview.css"]}
         js = [Script("files/upload.js", type="module")]
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return FileChangeList
-
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         if obj is None:
             return ["content", "name", "folder"]
         unset = {name for name in KNOWN if not getattr(obj, name)}
         if obj.storage_class in {"", STANDARD}:
             unset.add("storage_class")
-        return [name for name in self.fields if name not in unset]
+        return [field for field in self.fields if getattr(field, "__name__", field) not in unset]
 
     def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         return super().get_readonly_fields(request, obj) if obj else ()
@@ -138,65 +130,20 @@ class FileAdmin(FileChanges):
             label,
         )
 
-    @admin.display(description=_("key"), ordering="object_key")
-    def key(self, file: File) -> str:
-        shown: str = getattr(file, "shown", file.name)
-        return visible(shown) or gettext("(no name)")
-
-    @admin.display(description=_("type"))
-    def type(self, file: File) -> str:
-        return file.content_type
-
-    @admin.display(description=_("size"), ordering="size")
-    def file_size(self, file: File) -> str:
-        return "" if file.size is None else filesizeformat(file.size)
-
-    @admin.display(description=_("modified"), ordering="modified_at")
-    def modified(self, file: File) -> str:
-        when = file.modified_at
-        return "" if when is None else date_format(localtime(when), "DATETIME_FORMAT")
-
-    @admin.display(description=_("in the trash since"), ordering="deleted_at")
-    def trashed(self, file: File) -> str:
-        return date_format(localtime(file.deleted_at), "DATETIME_FORMAT")
-
-    @admin.display(description=_("put there by"))
-    def trashed_by(self, file: File) -> str:
-        return file.deleted_by
-
-    @admin.display(description=_("state"))
-    def state(self, file: File) -> str:
-        if file.deleted_at:
-            return gettext("in the trash")
-        if file.missing_at:
-            return gettext("missing")
-        if file.damaged_at:
-            return gettext("damaged")
-        if file.changed_at:
-            return gettext("changed")
-        return gettext("archived") if file.is_archived else ""
-
-    @admin.display(description=_("content"))
-    def content(self, file: File) -> str:
-        if file.missing_at:
-            return gettext("The object is missing from the bucket.")
-        return format_html(
-            '<a href="{0}">{1}</a> &nbsp; <a href="{0}?download">{2}</a>',
-            file.get_absolute_url(),
-            _("Open"),
-            _("Download"),
-        )
-
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> File | None:
         """Return the file as S3 has it now, or as it was when S3 cannot be asked."""
         file: File | None = super().get_object(request, object_id, from_field)
         if file is not None and request.method == "GET":
+            was_changed = file.changed_at
             try:
                 file.refresh_from_storage()
             except OSError as error:
                 self.report(request, error, file)
+            if was_changed and not file.changed_at:
+                text = changes.about(file, gettext(TAKEN_OVER))
+                self.message_user(request, text, messages.WARNING)
         return file
 
     def render_change_form(
@@ -220,6 +167,9 @@ class FileAdmin(FileChanges):
                 "trail": trail_to(obj),
                 "preview": preview(obj),
                 "buttons": self._buttons(request, obj),
+                "states": states(obj),
+                "copies": copies(request, obj),
+                "query": self._query(request),
             }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -234,8 +184,7 @@ class FileAdmin(FileChanges):
             ("restore", _("Restore"), "restore", True),
             ("delete", _("Delete permanently"), "purge", False),
         ]
-        filters = self.get_preserved_filters(request)
-        query = f"?{filters}" if filters else ""
+        query = self._query(request)
         return [
             {
                 "url": reverse(f"admin:files_file_{name}", args=[file.pk]) + query,

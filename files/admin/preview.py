@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -30,12 +31,12 @@ DUMPED = 256  # bytes of what is none
 ROWS, COLUMNS = 100, 50
 SNIFFED = 2 * 2**10  # characters: csv.Sniffer takes quadratic time
 
-_TEXT = re.compile(
+TEXT = re.compile(
     r"text/.+|.+\+(?:json|xml|yaml)|application/(?:x-)?(?:csh|ecmascript|graphql|httpd-php|javascript"
     r"|json|jsonlines|latex|ndjson|perl|python|ruby|sh|shellscript|sql|subrip|tcl|tex|toml|typescript"
     r"|www-form-urlencoded|xml|yaml)"
 )
-_TABLE_TYPES = frozenset(["text/csv", "text/tab-separated-values"])
+TABLES = frozenset(["text/csv", "text/tab-separated-values"])
 _TABLE_ENDS = (".csv", ".tsv")  # Windows calls the type of a .csv that of Excel's own format
 
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -86,7 +87,7 @@ def _context(file: File) -> dict[str, Any]:
     kind = delivery.content_type(file).partition(";")[0].lower()
     if kind in delivery.INLINE and kind != "text/plain":
         return _embed(file, kind)
-    is_text = _is_table(file, kind) or _TEXT.fullmatch(kind) is not None
+    is_text = _is_table(file, kind) or TEXT.fullmatch(kind) is not None
     may_be_text = is_text or _is_unknown(kind)
     content = _fetch(file, LIMIT if may_be_text else DUMPED)
     file.mark_missing(False)
@@ -95,14 +96,13 @@ def _context(file: File) -> dict[str, Any]:
     decoded = _decode(content, is_text) if may_be_text else None
     if decoded:
         return _as_text(file, kind, content, *decoded)
-    details = [kind, *content.limits(DUMPED)]
-    return {"details": details, "dump": _dump(content.data[:DUMPED])}
+    return {"details": content.limits(DUMPED), "dump": _dump(content.data[:DUMPED])}
 
 
 def _as_text(
     file: File, kind: str, content: "_Content", text: str, encoding: str
 ) -> dict[str, Any]:
-    details = [kind, encoding, *content.limits(LIMIT)]
+    details = [encoding, *content.limits(LIMIT)]
     if _is_table(file, kind):
         rows = _rows(text, _delimiter(file, kind, text), content.is_cut)
         if rows:
@@ -117,7 +117,7 @@ def _embed(file: File, kind: str) -> dict[str, Any]:
     if file.size == 0:
         return _empty()
     file.storage.refuse_archived(str(file), file.storage_class)
-    return {"details": [kind], "element": kind.partition("/")[0]}
+    return {"element": kind.partition("/")[0]}
 
 
 def _empty() -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _empty() -> dict[str, Any]:
 
 
 def _is_table(file: File, kind: str) -> bool:
-    return kind in _TABLE_TYPES or str(file).lower().endswith(_TABLE_ENDS)
+    return kind in TABLES or str(file).lower().endswith(_TABLE_ENDS)
 
 
 def _is_unknown(kind: str) -> bool:
@@ -146,9 +146,8 @@ class _Content(NamedTuple):
         """Return what to say when no more than `shown` bytes are shown."""
         if self.size <= shown:
             return []
-        part = filesizeformat(shown) if shown < 1024 else f"{shown // 1024} KiB"
-        size = filesizeformat(self.size)
-        return [_("The first %(part)s of %(size)s") % {"part": part, "size": size}]
+        sizes = {"part": filesizeformat(shown), "size": filesizeformat(self.size)}
+        return [_("The first %(part)s of %(size)s") % sizes]
 
 
 def _fetch(file: File, limit: int) -> _Content:
@@ -239,7 +238,8 @@ def _table(rows: list[list[str]], details: list[str]) -> dict[str, Any]:
         details.append(_("The first %d rows") % ROWS)
     width = max(map(len, rows))
     if width > COLUMNS:
-        details.append(_("The first %(part)d of %(all)d columns") % {"part": COLUMNS, "all": width})
+        counts = {"part": COLUMNS, "all": number_format(width, force_grouping=True)}
+        details.append(_("The first %(part)s of %(all)s columns") % counts)
     shown = [row[:COLUMNS] for row in rest[:ROWS]]
     return {"details": details, "header": header[:COLUMNS], "rows": shown}
 

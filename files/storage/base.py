@@ -13,7 +13,13 @@ from files.storage.body import Body
 from files.storage.bucket import Bucket, Response, bucket
 from files.storage.client import client
 from files.storage.errors import Refusal, failed, refused
-from files.storage.stat import MAY_BE_ARCHIVED, ObjectStat, is_archived, read_stat
+from files.storage.stat import (
+    MAY_BE_ARCHIVED,
+    ObjectStat,
+    is_archived,
+    read_details,
+    read_stat,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,6 +89,21 @@ class BucketStorage(S3Storage):
     def stat(self, name: Name) -> ObjectStat:
         """Return what S3 tells of the object, by one HEAD request."""
         return read_stat(str(name), self._head(str(name)))
+
+    def details(self, name: Name) -> dict[str, str]:
+        """Return the headers that the object keeps for itself, its metadata among them."""
+        return read_details(self._head(str(name)))
+
+    def tags(self, name: Name) -> dict[str, str]:
+        """Return the object's tags. Servers that have none raise S3Error."""
+        with self._boundary(str(name)):
+            answer = self.client.get_object_tagging(**self._at(str(name)))
+        # LocalStack answers for the bucket where the key is "/".
+        return {tag["Key"]: tag["Value"] for tag in answer.get("TagSet", ())}
+
+    def uri(self, name: Name) -> str:
+        """Return the address of the object as the tools of AWS take it."""
+        return f"s3://{self.objects.name}/{self.location}{name}"
 
     def refuse_archived(self, key: str, storage_class: str) -> None:
         """Raise ArchivedError where the object, which is of this class, must be restored first.

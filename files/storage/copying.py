@@ -55,8 +55,8 @@ class Copies(writing.ConditionalWrites):
         parameters = marked(original.parameters, write.mark)
         if self._is_aws and original.stat.size < COPY_PART_SIZE:
             return self._copy_whole(original, target, parameters, write)
-        if original.has_tags:
-            parameters |= self._tags(source)
+        if original.has_tags and (tags := self.tags(source)):
+            parameters["Tagging"] = urlencode(tags, quote_via=quote)  # radosgw takes `+` as it is
         with self._recognizing(target, write):
             if original.data is None:
                 self._copy_parts(original, target, parameters, write)
@@ -82,15 +82,6 @@ class Copies(writing.ConditionalWrites):
         # Other servers than AWS's may not tell that there are tags.
         has_tags = not self._is_aws or bool(response.headers.get("x-amz-tagging-count"))
         return Original(key, stat, parameters, has_tags, data)
-
-    def _tags(self, key: str) -> dict[str, str]:
-        with self._boundary(key):
-            answer = self.client.get_object_tagging(**self._at(key))
-        tags = answer.get("TagSet", ())  # LocalStack answers for the bucket where the key is "/"
-        if not tags:
-            return {}
-        pairs = [(tag["Key"], tag["Value"]) for tag in tags]
-        return {"Tagging": urlencode(pairs, quote_via=quote)}  # radosgw takes `+` as it is
 
     def _copy_whole(
         self, original: Original, target: str, parameters: dict[str, Any], write: Write

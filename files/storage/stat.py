@@ -34,6 +34,19 @@ COPIED: dict[str, tuple[str, Callable[[str], Any]]] = {
     "x-amz-website-redirect-location": ("WebsiteRedirectLocation", str),
 }
 
+# And what S3 tells of it besides.
+OWN = COPIED.keys() | {
+    "x-amz-archive-status",
+    "x-amz-expiration",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-replication-status",
+    "x-amz-restore",
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-version-id",
+}
+
 
 class ObjectStat(NamedTuple):
     """What S3 tells of an object: `size` in bytes, the rest as in its headers.
@@ -67,6 +80,13 @@ def read_stat(key: str, headers: Mapping[str, str]) -> ObjectStat:
         )
     except (KeyError, ValueError):
         raise no_object(key) from None
+
+
+def read_details(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the headers that are the object's own, by their names in small letters."""
+    told = {name.lower(): value for name, value in headers.items()}
+    own = {name: told[name] for name in told if name in OWN or name.startswith(METADATA)}
+    return {"x-amz-storage-class": STANDARD} | own
 
 
 def is_archived(headers: Mapping[str, str]) -> bool:
