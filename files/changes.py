@@ -26,7 +26,7 @@ def validate_free_key(key: str) -> None:
     validate_new_key(key)
     taken = File.objects.filter(object_key=key).first()
     if taken is not None and taken.deleted_at:
-        raise ValidationError(IN_TRASH, "in_trash")
+        raise ValidationError(IN_TRASH, "in_trash", {"file": taken.pk})
     if taken is not None:
         raise ValidationError(TAKEN, "taken")
     if File().storage.exists(key) and not operations.is_left_over(key):

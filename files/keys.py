@@ -5,6 +5,7 @@ import re
 import unicodedata
 
 from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
@@ -37,8 +38,10 @@ def validate_object_key(value: object) -> None:
     if not length:
         raise ValidationError(_("A key must not be empty."), "empty")
     if length > MAX_KEY_LENGTH:
-        text = _("A key has at most %(limit)d bytes in UTF-8; this one has %(length)d.")
-        raise ValidationError(text, "length", {"limit": MAX_KEY_LENGTH, "length": length})
+        text = _("A key has at most %(limit)s bytes in UTF-8; this one has %(length)s.")
+        about = {"limit": MAX_KEY_LENGTH, "length": length}
+        shown = {name: number_format(value, force_grouping=True) for name, value in about.items()}
+        raise ValidationError(text, "length", shown)
 
 
 def validate_new_key(value: object) -> None:

@@ -1,7 +1,9 @@
 """The addresses of the project."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
 admin.autodiscover()
@@ -12,8 +14,11 @@ handler404 = "project.errors.page_not_found"
 handler500 = "project.errors.server_error"
 
 site = admin.site
+# By its name at the time: production has one in it, once the static files are collected.
+favicon = RedirectView.as_view(url=lazy(static, str)("files/favicon.svg"))
 
 urlpatterns = [
+    path("favicon.ico", favicon),  # which browsers ask for where no page names one
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", site.urls),
     path("api/", include("files.api.urls")),

@@ -328,7 +328,8 @@ def test_the_search_finds_any_part_in_any_case(admin_client, term):
 def test_a_file_has_a_link_to_its_content(admin_client, make_file):
     file = make_file("a.txt")
     page = admin_client.get(f"{LIST}{file.pk}/change/").content.decode()
-    assert f'href="/files/{file.pk}/"' in page
+    assert f'href="{LIST}{file.pk}/preview/"' in page
+    assert f'href="/files/{file.pk}/?download"' in page
     assert '<input type="file"' not in page
     assert 'name="object_key"' not in page
 
@@ -385,7 +386,7 @@ def test_an_upload_never_overwrites(admin_client, put, in_catalogue):
 
 def test_a_key_that_is_too_long_is_refused(admin_client):
     response = upload(admin_client, name="ü" * 513)
-    assert "at most 1024 bytes" in response.content.decode()
+    assert "at most 1,024 bytes" in response.content.decode()
 
 
 def test_an_upload_that_s3_does_not_take_is_a_message(admin_client, unreachable):
@@ -509,7 +510,7 @@ def test_name_and_folder_make_the_key(admin_client, make_file, key, name, folder
         ("", "object", "The bucket has an object of this key"),
         ("images/", "", "This field is required"),
         ("", "images/", "A name has no slash"),
-        ("", "x" * 1025, "A key has at most 1024 bytes"),
+        ("", "x" * 1025, "A key has at most 1,024 bytes"),
         (".files/", "x", "Keys that begin with .files/ are reserved"),
     ],
 )

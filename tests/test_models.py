@@ -29,8 +29,8 @@ def test_a_row_holds_every_key_exactly(storage, key):
     ("key", "message"),
     [
         ("", "cannot be blank"),
-        ("x" * 1025, "at most 1024 bytes in UTF-8; this one has 1025"),
-        ("ü" * 513, "at most 1024 bytes in UTF-8; this one has 1026"),
+        ("x" * 1025, "at most 1,024 bytes in UTF-8; this one has 1,025"),
+        ("ü" * 513, "at most 1,024 bytes in UTF-8; this one has 1,026"),
         ("a\0b", "NUL"),
         ("\ud800", "valid Unicode"),
     ],

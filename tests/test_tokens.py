@@ -107,7 +107,7 @@ def test_a_token_is_printed_once_and_alone(make_user, make_file):
         (["machine", "--prefix=a\0/"], "PostgreSQL cannot keep a key with a NUL character."),
         (["machine", "--prefix=\udcff/"], "A key must be valid Unicode."),
         (["machine", "--prefix=.files/"], "Keys that begin with .files/ are reserved"),
-        (["machine", f"--prefix={'a' * 1024}/"], "A key has at most 1024 bytes in UTF-8"),
+        (["machine", f"--prefix={'a' * 1024}/"], "A key has at most 1,024 bytes in UTF-8"),
         (["machine", f"--name={'a' * 201}"], "Ensure this value has at most 200 characters"),
         (["idle"], "The user 'idle' is switched off, so that no token of it is good."),
     ],

@@ -328,7 +328,7 @@ DEEP = "[" * 100_000
     ("asked", "message"),
     [
         ({"key": ""}, "A key must not be empty."),
-        ({"key": "x" * 1025}, "A key has at most 1024 bytes in UTF-8; this one has 1025."),
+        ({"key": "x" * 1025}, "A key has at most 1,024 bytes in UTF-8; this one has 1,025."),
         ({"key": "\ud800"}, "A key must be valid Unicode."),
         ({"key": 1}, "“key” must be a text."),
         ({"key": None}, "“key” must be a text."),
@@ -439,7 +439,7 @@ def test_what_is_no_request_is_refused_in_a_sentence(admin_client, body, message
         ("key=%FF", "A key must be valid Unicode."),
         ("key=%ED%A0%80", "A key must be valid Unicode."),
         ("key=.files/a", "Keys that begin with .files/ are reserved: choose another key."),
-        (f"key={'x' * 1025}", "A key has at most 1024 bytes in UTF-8; this one has 1025."),
+        (f"key={'x' * 1025}", "A key has at most 1,024 bytes in UTF-8; this one has 1,025."),
         ("key=a&replace=yes", "“replace” must be true or false."),
         ("key=a&replace", "“replace” must be true or false."),
     ],

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 
 from files import access, changes
 from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
-from files.admin.places import file_url, list_url, shown_name, trail_to
+from files.admin.places import file_url, leading, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages, answering
 from files.bodies import takes_upload
 from files.errors import reason
@@ -175,7 +175,7 @@ class FileChanges(WorkPages):
             try:
                 self._change(request, file, change, title, url, can_be_undone)
             except ValidationError as error:
-                form.add_error("name", error)
+                form.add_error("name", leading(error, request.user))
             except OSError as error:
                 form.add_error(None, reason(error))
             else:

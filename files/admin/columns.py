@@ -55,7 +55,11 @@ class State(NamedTuple):
 
 
 STATES = {
-    "deleted_at": State("warning", _("in the trash"), _("This file is in the trash.")),
+    "deleted_at": State(
+        "warning",
+        _("in the trash"),
+        _("This file is in the trash, until somebody restores it or deletes it permanently."),
+    ),
     "missing_at": State(
         "error",
         _("missing"),

@@ -106,6 +106,7 @@ class FileAdmin(FileColumns, FileViewing):
         if obj is None:
             kwargs["form"] = UploadForm
         form: Any = super().get_form(request, obj, change, **kwargs)
+        form.user = request.user
         form.into = request.GET.get("folder", "").replace("\0", "")
         return form
 

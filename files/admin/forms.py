@@ -9,6 +9,7 @@ from django.forms.widgets import Script
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from files.admin.places import leading
 from files.changes import validate_free_key
 from files.errors import reason
 from files.keys import as_folder, folder_of, name_of, validate_new_key, visible
@@ -129,6 +130,7 @@ class UploadForm(KeyForm, forms.ModelForm):
 
     content = ContentField(label=_("Content"))
     into = ""  # the folder that it was asked from
+    user: Any = None
 
     class Meta:
         model = File
@@ -148,7 +150,7 @@ class UploadForm(KeyForm, forms.ModelForm):
             try:
                 validate_free_key(key)
             except ValidationError as error:
-                self.add_error("name", error)
+                self.add_error("name", leading(error, self.user))
             except OSError as error:
                 logger.error("Upload of %r: %s", key, error)
                 self.add_error(None, reason(error))

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 
+from files import access
 from files.keys import folder_name, folder_of, folders_to, name_of, visible
 from files.models import File
 
@@ -21,6 +24,16 @@ def list_url(folder: str = "", **filters: str) -> str:
 def file_url(file: File) -> str:
     """Return the address of the file's page."""
     return reverse("admin:files_file_change", args=[file.pk])
+
+
+def leading(error: ValidationError, user: Any) -> ValidationError:
+    """Return an error that leads to the file in the trash it is about, if the user may see it."""
+    pk = (error.params or {}).get("file")
+    if pk is None or not access.may_see_trash(user):
+        return error
+    url = reverse("admin:files_file_change", args=[pk])
+    link = format_html('{} <a href="{}">{}</a>', error.messages[0], url, gettext("Show that file"))
+    return ValidationError(link, error.code)
 
 
 def shown_name(name: str) -> str:
