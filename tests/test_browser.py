@@ -991,7 +991,8 @@ def pages(make_file):
     """Return the addresses of pages with everything on them that this project shows."""
     make_file("taken.txt", b"old")
     make(*(f"{'long-name-' * 12}{number}.txt" for number in range(100)), size=12345678)
-    make(f"{'deep/' * 30}x")
+    make(f"{'deep/' * 30}x", missing_at=timezone.now())
+    make(f"{'deep/' * 30}y", changed_at=timezone.now())
     wide = (",".join(f"column {number}" for number in range(40)) + "\r\n") * 3
     samples = [
         (f"{'table' * 20}.csv", wide.encode(), "text/csv"),
@@ -1014,6 +1015,7 @@ def pages(make_file):
         f"{LIST}work/{work.pk}/",
         *(detail(file) for file in files),
         *(f"{LIST}{path}" for path in (f"{table}/rename/", f"{table}/replace/", "add/")),
+        *(f"{LIST}{files[1].pk}/{name}/" for name in ("preview", "object")),
     ]
 
 
@@ -1070,7 +1072,7 @@ OWN = ", ".join(
             ".paginator",
             "#result_list tbody",
         ),
-        *(".file-preview", ".object-tools"),
+        *(".file-preview", ".files-links", ".files-told", ".files-warning", ".object-tools"),
     )
 )
 

@@ -75,6 +75,7 @@ def test_an_object_that_cannot_be_fetched_is_a_link(page, make_file, errors):  #
     page.unroute("**/object/")
     link(page, "Show headers, metadata and tags").click()
     expect(page.get_by_role("table", name="Tags").get_by_role("cell")).to_have_text("None.")
+    assert [error for error in errors if "net::ERR_FAILED" not in error] == []
     errors.clear()
 
 
@@ -95,7 +96,9 @@ def test_previews_are_turned_over_by_keys(page, make_file):  # noqa: F811
     expect_preview(page, "c.png", "img")
     page.keyboard.press("ArrowLeft")
     expect_preview(page, "b.csv", "table")
+    page.evaluate("addEventListener('click', () => { window.isTurned = true; })")
     page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate("window.isTurned") is None
     page.keyboard.press("Escape")
     expect(page.locator("#content h1")).to_have_text("b.csv")
     page.get_by_role("link", name="Close").click()

@@ -67,7 +67,7 @@ def test_what_is_copied_is_exact(admin_client, make_file, bucket):
 
 STATES = [
     ("missing_at", "missing", "error", "put the object back into the bucket"),
-    ("damaged_at", "damaged", "error", "Replace them from a good copy"),
+    ("damaged_at", "damaged", "error", "replace them by a good copy"),
     ("changed_at", "changed", "warning", "another object of this key"),
     ("deleted_at", "", "warning", "until somebody restores it or deletes it permanently"),
 ]

@@ -68,12 +68,12 @@ STATES = {
     "damaged_at": State(
         "error",
         _("damaged"),
-        _("Damaged: these are not the bytes that were stored. Replace them from a good copy."),
+        _("Damaged: these are not the bytes that were stored; replace them by a good copy."),
     ),
     "changed_at": State(
         "warning",
         _("changed"),
-        _("Changed: the bucket has another object of this key, which was not put there from here."),
+        _("Changed: the bucket has another object of this key. It is shown once S3 answers."),
     ),
     "is_archived": State(
         "warning",
