@@ -58,6 +58,7 @@ api:trash           POST    401  403  403  403    403    404 200     403   403  
 api:restore         POST    401  403  403  403    403    403 200     403   403    403   200   403  200  403  404
 api:uploads         POST    401  403  403  200    403    403 200     403   403    403   200   403  200  403  403
 api:upload_parts    POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
+api:upload_state    POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
 api:upload_finish   POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
 api:upload_abort    POST    401  403  403  400    403    403 400     403   403    403   400   403  400  403  400
 api:usage           GET     401  403  200  403    403    403 200     200   200    200   200   200  200  200  200
@@ -76,13 +77,15 @@ files:content       GET     401  403  200  403    403    403 200     200   200  
 files:content_by_key GET    401  403  200  403    403    403 200     200   200    200   200   200  200  404  404
 """  # noqa: E501
 
+UPLOAD_STEPS = ("abort", "finish", "parts", "state")
+
 # What is sent to whom, where it is not the id of a file alone.
 BODIES = {
     ("api:content", "PUT"): lambda file: b"new",
     ("api:file", "PATCH"): lambda file: {"key": f"a/new{file.pk}"},
     ("api:files", "POST"): lambda file: b"new",
     ("api:uploads", "POST"): lambda file: {"key": f"a/new{file.pk}", "size": 1},
-    **{(f"api:upload_{name}", "POST"): lambda file: {} for name in ("abort", "finish", "parts")},
+    **{(f"api:upload_{name}", "POST"): lambda file: {} for name in UPLOAD_STEPS},
     ("api:tokens", "POST"): lambda file: {"prefix": "a/"},
     ("api:zip", "POST"): lambda file: {"ids": [file.pk]},
 }

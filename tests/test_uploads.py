@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from files.api.serializers import etag_of
 from files.changes import IN_TRASH
-from files.models import File
+from files.models import File, Operation
 from files.operations import changes
 from files.storage.checksums import of_parts
+from files.storage.multipart import MultipartUpload
 from files.uploads import steps
 from tests import location
 from tests.operations import objects
@@ -29,7 +30,7 @@ from tests.operations import objects
 pytestmark = pytest.mark.django_db
 
 FILES = "/api/files/"
-STEPS = {"begin": "", "parts": "parts/", "finish": "finish/", "abort": "abort/"}
+STEPS = {"begin": "", **{name: f"{name}/" for name in ("parts", "state", "finish", "abort")}}
 PART = 5 * 2**20
 DATA = random.Random(0).randbytes(PART * 2 + 1000)
 SIZE = len(DATA)
@@ -268,6 +269,70 @@ def test_finishing_a_replacement_again_is_the_same(admin_client, make_file):
     assert File.objects.trashed().get().read_text() == "old"
 
 
+def state(client, plan):
+    """Return number, size and SHA-256 of each part that has been sent."""
+    response = ask(client, "state", ticket=plan["ticket"])
+    assert response.status_code == 200
+    return [(part["number"], part["size"], part["sha256"]) for part in response.json()["parts"]]
+
+
+@pytest.mark.needs("checksums")
+def test_the_state_is_the_parts_that_have_been_sent(admin_client, storage):
+    plan = begin(admin_client).json()
+    assert state(admin_client, plan) == []
+    first = send(admin_client, plan, DATA[:PART])
+    assert state(admin_client, plan) == [(1, PART, first[0])]
+    digests = send(admin_client, plan)
+    assert state(admin_client, plan) == [
+        (number, size, digest)
+        for number, (size, digest) in enumerate(zip([PART, PART, 1000], digests, strict=True), 1)
+    ]
+    abort(admin_client, plan)
+
+
+def test_the_state_has_no_checksum_where_s3_lists_none(admin_client, storage, monkeypatch):
+    plan = begin(admin_client).json()
+    parts = [{"PartNumber": 2, "Size": PART, "ETag": '"1"'}]
+    monkeypatch.setattr(MultipartUpload, "listed", lambda upload: parts)
+    told = ask(admin_client, "state", ticket=plan["ticket"]).json()
+    assert told == {"parts": [{"number": 2, "size": PART}]}
+    abort(admin_client, plan)
+
+
+def test_all_pages_of_the_parts_are_the_state(admin_client, storage):
+    """S3 has pages of 1,000 parts; these are of two."""
+    plan = begin(admin_client).json()
+    send(admin_client, plan)
+
+    def shorten(params, **about):
+        params["MaxParts"] = 2
+
+    event = "provide-client-params.s3.ListParts"
+    storage.client.meta.events.register(event, shorten)
+    try:
+        assert [number for number, *_ in state(admin_client, plan)] == [1, 2, 3]
+    finally:
+        storage.client.meta.events.unregister(event, shorten)
+    abort(admin_client, plan)
+
+
+@pytest.mark.needs("checksums")
+@pytest.mark.parametrize("end", ["finish", "abort", "S3"])
+def test_an_upload_that_is_over_has_no_state(admin_client, storage, end):
+    plan = begin(admin_client).json()
+    digests = send(admin_client, plan)
+    if end == "finish":
+        ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
+    elif end == "abort":
+        abort(admin_client, plan)
+    else:
+        upload_id = Operation.objects.get().upload_id
+        storage.abort_upload("big.bin", upload_id)
+    response = ask(admin_client, "state", ticket=plan["ticket"])
+    assert refused(response) == (410, "This upload is over: begin again.")
+    abort(admin_client, plan)
+
+
 def test_an_upload_is_aborted(admin_client, storage):
     plan = begin(admin_client).json()
     send(admin_client, plan, DATA[:PART])
@@ -288,6 +353,7 @@ def assert_refused_each(client, plan):
     """Check that no step of the upload is for this client."""
     ticket = plan["ticket"]
     assert ask(client, "parts", ticket=ticket, number=1, sha256=DIGEST).status_code == 403
+    assert ask(client, "state", ticket=ticket).status_code == 403
     assert ask(client, "finish", ticket=ticket, sha256=[]).status_code == 403
     assert ask(client, "abort", ticket=ticket).status_code == 403
 
@@ -519,6 +585,7 @@ def test_a_content_is_compared_with_its_digest(admin_client, storage, digest, st
         ("parts", {"sha256": 1}, "“sha256” must be a text."),
         ("parts", {"ticket": 1}, "“ticket” must be a text."),
         ("parts", {"ticket": "\ud800:x:y"}, "This upload is too old: begin again."),
+        ("state", {"ticket": 1}, "“ticket” must be a text."),
         ("finish", {"sha256": "x"}, "“sha256” must be a list."),
         ("finish", {"sha256": [DIGEST, "x"]}, "“sha256” must be a SHA-256 in Base64."),
         ("finish", {"sha256": [DIGEST] * 10_001}, "“sha256” has more than 10,000 parts."),

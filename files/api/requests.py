@@ -46,6 +46,26 @@ class SignedPartSerializer(serializers.Serializer):
     headers = serializers.DictField(child=serializers.CharField())
 
 
+class StateSerializer(serializers.Serializer):
+    """An upload that has begun."""
+
+    ticket = serializers.CharField(help_text=TICKET)
+
+
+class SentPartSerializer(serializers.Serializer):
+    """A part that S3 has."""
+
+    number = serializers.IntegerField()
+    size = serializers.IntegerField(help_text="In bytes.")
+    sha256 = serializers.CharField(required=False, help_text=f"{SHA256} Not every S3 lists it.")
+
+
+class SentPartsSerializer(serializers.Serializer):
+    """The parts that S3 has, by their numbers."""
+
+    parts = SentPartSerializer(many=True)
+
+
 class FinishSerializer(serializers.Serializer):
     """All parts, in their order."""
 

@@ -89,6 +89,22 @@ class PartView(View):
         return Response(uploads.sign(request.user, Sign.parse(Fields(request.data))))
 
 
+class StateView(View):
+    """How far an upload is."""
+
+    needs: ClassVar = {"POST": "add"}
+    fails: ClassVar = {"POST": (409, 410, 502)}
+
+    @extend_schema(
+        operation_id="get_upload_state",
+        request=requests.StateSerializer,
+        responses=requests.SentPartsSerializer,
+    )
+    def post(self, request: Request) -> Response:
+        """Tell which parts have been sent, so that one that was broken off goes on."""
+        return Response(uploads.state(request.user, Ticket.parse(Fields(request.data))))
+
+
 class FinishView(View):
     """The end of an upload."""
 

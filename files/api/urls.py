@@ -23,6 +23,7 @@ urlpatterns = [
     path("files/<int:pk>/restore/", changes.RestoreView.as_view(), name="restore"),
     path("uploads/", uploads.BeginView.as_view(), name="uploads"),
     path("uploads/parts/", uploads.PartView.as_view(), name="upload_parts"),
+    path("uploads/state/", uploads.StateView.as_view(), name="upload_state"),
     path("uploads/finish/", uploads.FinishView.as_view(), name="upload_finish"),
     path("uploads/abort/", uploads.AbortView.as_view(), name="upload_abort"),
     path("usage/", lists.UsageView.as_view(), name="usage"),

@@ -10,7 +10,7 @@ from files.storage.listing import Entry, Page
 from files.storage.multipart import MAX_PARTS, part_size
 from files.storage.reading import ObjectFile
 from files.storage.stat import ARCHIVED, MAX_TYPE_LENGTH, STANDARD, ObjectStat, read_stat
-from files.storage.uploads import CHECKSUM
+from files.storage.uploads import CHECKSUM, SentPart
 
 __all__ = [
     "ARCHIVED",
@@ -31,6 +31,7 @@ __all__ = [
     "Response",
     "S3Error",
     "S3UnavailableError",
+    "SentPart",
     "be_in_background",
     "part_size",
     "read_stat",

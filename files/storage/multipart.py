@@ -7,7 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, PartTypeDef
 
 MAX_PARTS = 10_000  # S3's limit for one upload
 
@@ -55,10 +55,14 @@ class MultipartUpload:
         )
         return {"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]}
 
+    def listed(self) -> "list[PartTypeDef]":
+        """Return what S3 tells of the parts that it has, page by page of 1,000."""
+        pages = self._client.get_paginator("list_parts").paginate(**self._target)
+        return [part for page in pages for part in page.get("Parts", ())]
+
     def parts(self) -> "tuple[list[CompletedPartTypeDef], int]":
         """Return the parts that S3 has, and how many bytes they are."""
-        pages = self._client.get_paginator("list_parts").paginate(**self._target)
-        parts = [part for page in pages for part in page.get("Parts", ())]
+        parts = self.listed()
         return (
             [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts],
             sum(part["Size"] for part in parts),

@@ -3,8 +3,9 @@
 import base64
 import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from files.storage import checksums
@@ -17,6 +18,14 @@ from files.storage.writing import ConditionalWrites
 
 EXPIRES = 3600  # seconds for which a part may be sent by its URL
 CHECKSUM = "x-amz-checksum-sha256"  # the header that a part comes with
+
+
+class SentPart(NamedTuple):
+    """A part that S3 has: its number, its bytes, and its SHA-256 in Base64, where S3 lists that."""
+
+    number: int
+    size: int
+    sha256: str | None
 
 
 class ClientUploads(ConditionalWrites):
@@ -42,6 +51,16 @@ class ClientUploads(ConditionalWrites):
         params = {"partNumber": str(number), "uploadId": upload_id}
         headers = {CHECKSUM: digest, "content-length": str(length)}
         return self.presign("PUT", key, expires=EXPIRES, params=params, headers=headers), CHECKSUM
+
+    def sent_parts(self, key: str, upload_id: str) -> list[SentPart] | None:
+        """Return the parts that S3 has, None where it has no such upload."""
+        upload = MultipartUpload(self.client, **self._at(key), upload_id=upload_id)
+        with self._boundary(key), suppress(self.client.exceptions.NoSuchUpload):
+            return [
+                SentPart(part["PartNumber"], part["Size"], part.get("ChecksumSHA256"))
+                for part in upload.listed()
+            ]
+        return None
 
     def finish_upload(
         self,

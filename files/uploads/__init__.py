@@ -4,7 +4,7 @@ Knows no admin, and no address of its own.
 """
 
 from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Upload, validate_content
-from files.uploads.steps import abort, begin, finish, sign, whole
+from files.uploads.steps import abort, begin, finish, sign, state, whole
 
 __all__ = [
     "Begin",
@@ -17,6 +17,7 @@ __all__ = [
     "begin",
     "finish",
     "sign",
+    "state",
     "validate_content",
     "whole",
 ]

@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 
 from files import access, changes, operations
 from files.models import File, Operation
-from files.storage import part_size
+from files.storage import SentPart, part_size
 from files.storage.checksums import SHA256
 from files.uploads.requests import Begin, Finish, Sign, Ticket, Upload
 
@@ -77,6 +77,20 @@ def sign(user: Any, asked: Sign) -> dict[str, Any]:
     return {"url": url, "headers": {header: asked.digest}}
 
 
+def state(user: Any, ticket: Ticket) -> dict[str, Any]:
+    """Return the parts that have been sent: number, size, and SHA-256 where S3 lists it.
+
+    Raises ValidationError for an upload that is over.
+    """
+    ticket = _own(user, ticket)
+    parts = None
+    if Operation.objects.filter(pk=ticket.operation).exists():
+        parts = File().storage.sent_parts(ticket.key, ticket.upload_id)
+    if parts is None:  # S3 ends uploads too, by a rule of the bucket
+        raise _over()
+    return {"parts": [_told(part) for part in parts]}
+
+
 def finish(user: Any, asked: Finish) -> File:
     """Make the object of the parts, and its row when it is what was sent.
 
@@ -129,8 +143,17 @@ def _finished(ticket: Ticket) -> File:
     """Return the file that the upload has made before. Raises ValidationError."""
     file = File.objects.filter(object_key=ticket.key).first()
     if file is None or not File().storage.is_marked(ticket.key, ticket.mark):
-        raise ValidationError(gettext("This upload is over: begin again."), "over")
+        raise _over()
     return file
+
+
+def _told(part: SentPart) -> dict[str, Any]:
+    told = part._asdict()
+    return told if part.sha256 else {"number": part.number, "size": part.size}
+
+
+def _over() -> ValidationError:
+    return ValidationError(gettext("This upload is over: begin again."), "over")
 
 
 def _replaced(user: Any, ticket: Ticket) -> File:
