@@ -344,7 +344,7 @@ if METRICS:
 STATIC_URL = "/static/"
 STATIC_ROOT = env.text("APP_STATIC_ROOT", str(BASE_DIR / "static"))
 if not DEBUG:  # with it, runserver serves the static files from where they are
-    STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
+    STORAGES["staticfiles"] = {"BACKEND": "project.staticfiles.HashedStaticFilesStorage"}
     MIDDLEWARE.insert(
         1 + MIDDLEWARE.index("django.middleware.security.SecurityMiddleware"),
         "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,37 +1,24 @@
 """The admin in a real browser: what people see, click, type and drop."""
 
-import errno
-import hashlib
 import io
-import random
 import re
-import socket
 import threading
 import time
 import zipfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from socketserver import BaseRequestHandler, ThreadingTCPServer
-from urllib.parse import urlsplit
 
 import pytest
 import urllib3
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Permission, User
-from django.core.files.storage import default_storage
-from django.core.signals import request_started
 from django.db import connection
-from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import expect, sync_playwright
 
-from files import background
-from files.circuit import Bulkhead
 from files.models import File, Work
-from files.storage import S3UnavailableError
-from files.uploads import steps as uploads
 from project.sandbox.samples import samples
 from tests import location, steady_chromium
 from tests.processes import skip_unless
@@ -197,7 +184,7 @@ def test_script_in_keys_does_not_run(page, make_file, errors):
     page.goto(LIST)
     link(page, f"Folder {SCRIPT}/").click()
     expect_rows(page, f"{SCRIPT}.txt")
-    page.locator("#files-upload input").set_input_files(payload(f"{SCRIPT}.txt"))
+    choose(page, payload(f"{SCRIPT}.txt"))
     expect(page.locator("#files-upload li")).to_have_attribute("data-state", "taken")
     assert_no_script(page)
     assert_conflict(errors)
@@ -368,20 +355,7 @@ def test_script_in_contents_does_not_run(page, make_file, name, kind):
     assert Path(saved.value.path()).read_bytes() == data
 
 
-# Uploads
-
-
-@pytest.fixture
-def _small_parts(monkeypatch):
-    monkeypatch.setattr(uploads, "PART_SIZE", PART)
-
-
-@pytest.fixture
-def large(_small_parts, tmp_path):
-    """Return a file that goes in parts, two of them."""
-    path = tmp_path / "large.bin"
-    path.write_bytes(random.Random(0).randbytes(PART + 1000))
-    return path
+# Uploads: tests/test_browser_uploads.py has more of them
 
 
 def payload(name, data=b"new"):
@@ -390,7 +364,7 @@ def payload(name, data=b"new"):
 
 def choose(page, *files):
     """Choose files in the upload panel; return their rows."""
-    page.locator("#files-upload input").set_input_files(list(files))
+    page.get_by_label("Upload files").set_input_files(list(files))
     return page.locator("#files-upload li")
 
 
@@ -398,23 +372,6 @@ def expect_states(uploading, *states):
     for number, state in enumerate(states):
         expect(uploading.nth(number)).to_have_attribute("data-state", state)
     expect(uploading).to_have_count(len(states))
-
-
-def open_uploads(storage):
-    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
-    return [upload["Key"] for upload in found.get("Uploads", ())]
-
-
-def parts(storage):
-    """Return the numbers of the parts that have arrived of all open uploads."""
-    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
-    return [
-        part["PartNumber"]
-        for upload in found.get("Uploads", ())
-        for part in location.client()
-        .list_parts(Bucket=storage.bucket_name, Key=upload["Key"], UploadId=upload["UploadId"])
-        .get("Parts", ())
-    ]
 
 
 def objects(storage):
@@ -426,404 +383,6 @@ def assert_conflict(errors):
     """Check that all there was to complain of is the answer that a key is taken."""
     assert errors
     assert all("409 (Conflict)" in error for error in errors)
-    errors.clear()
-
-
-def to_s3(page, answer):
-    """Let `answer` decide what becomes of the parts that the page sends to S3."""
-    endpoint = default_storage.client.meta.endpoint_url
-    page.context.route(re.compile(rf"^{re.escape(endpoint)}/"), answer)
-
-
-def part_number(route):
-    return int(re.search(r"partNumber=(\d+)", route.request.url)[1])
-
-
-def hold(page):
-    """Keep the parts that the page sends to S3 from arriving; return them by their numbers."""
-    held = {}
-    to_s3(page, lambda route: held.update({part_number(route): route}))
-    return held
-
-
-def expect_held(page, held):
-    """Wait until both parts of the large file are held: then the page knows its upload too."""
-    eventually(lambda: page.wait_for_timeout(20) or sorted(held), [1, 2])
-
-
-def test_dropped_files_and_folders_are_uploaded(page, storage, tmp_path):
-    contents = {"a.txt": b"a", "ü b.txt": b"", "c.bin": b"c" * 100_000, "d/e/f.txt": b"f"}
-    for name, data in contents.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    page.goto(f"{LIST}?folder=new/")
-    browser = page.context.new_cdp_session(page)  # the one way to drop real files
-    dropped = {
-        "items": [],
-        "files": [str(tmp_path / name) for name in ("a.txt", "ü b.txt", "c.bin", "d")],
-        "dragOperationsMask": 1,
-    }
-
-    def drag(kind):
-        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": dropped})
-
-    panel = page.locator("#files-upload")
-    before = panel.evaluate("panel => getComputedStyle(panel).backgroundColor")
-    drag("dragEnter")
-    drag("dragOver")
-    expect(panel).not_to_have_css("background-color", before)
-    drag("drop")
-    expect_states(panel.locator("li"), *["done"] * 4)
-    expect(panel).to_have_css("background-color", before)
-    assert (
-        panel.locator("progress").evaluate_all("bars => bars.map(bar => bar.position)") == [1] * 4
-    )
-    link(page, "Show them in the list").click()
-    expect_rows(page, "d/", "a.txt", "c.bin", "ü b.txt")
-    found = {str(file): (file.size, file.open().read()) for file in File.objects.all()}
-    assert found == {f"new/{name}": (len(data), data) for name, data in contents.items()}
-    assert objects(storage) == sorted(found)
-
-
-def test_progress_is_shown_while_it_goes(page, large):
-    page.goto(LIST)
-    held = hold(page)
-    choose(page, large)
-    uploading = choose(page, payload("small.txt"))
-    expect_states(uploading, "running", "done")
-    expect_held(page, held)
-    held[1].continue_()  # all but 1,000 bytes
-    expect(uploading.first.locator(".files-percent")).to_have_text("99 %")
-    expect(uploading.first.get_by_role("progressbar")).to_be_visible()
-    held[2].continue_()
-    expect_states(uploading, "done", "done")
-    assert keys() == ["large.bin", "small.txt"]
-
-
-@pytest.fixture
-def slow_save():
-    """Let a file be saved only when it may; return the events that it is about to be, and may."""
-    begun, may = threading.Event(), threading.Event()
-
-    def wait(**about):
-        begun.set()
-        may.wait(PATIENCE)
-
-    pre_save.connect(wait, sender=File)
-    yield begun, may
-    pre_save.disconnect(wait, sender=File)
-
-
-@pytest.mark.usefixtures("unfinished_uploads")
-def test_nothing_goes_on_when_the_pages_are_closed(
-    browser, live_server, errors, storage, large, slow_save
-):
-    with opening(browser, live_server, errors) as open_page:
-        page = open_page()
-        page.goto(LIST)
-        held = hold(page)
-        choose(page, large)
-        choose(page, payload("slow.txt"))
-        expect_held(page, held)
-        begun, may = slow_save
-        assert begun.wait(PATIENCE)
-        page.context.close()
-        may.set()
-    assert keys() == objects(storage) == ["slow.txt"]
-    assert parts(storage) == []
-
-
-class CountingProxy(ThreadingTCPServer):
-    """Passes connections on, and counts the bytes that clients send."""
-
-    daemon_threads = True
-
-    def __init__(self, upstream):
-        self.upstream = urlsplit(upstream)
-        self.sent = 0
-        super().__init__(("127.0.0.1", 0), _Passing)
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
-
-
-class _Passing(BaseRequestHandler):
-    def handle(self):
-        upstream = socket.create_connection(
-            (self.server.upstream.hostname, self.server.upstream.port)
-        )
-        threading.Thread(target=self.give_back, args=[upstream], daemon=True).start()
-        with suppress(OSError):
-            while data := self.request.recv(2**16):
-                self.server.sent += len(data)
-                upstream.sendall(data)
-        with suppress(OSError):
-            upstream.shutdown(socket.SHUT_WR)
-
-    def give_back(self, upstream):
-        with upstream, suppress(OSError):
-            while data := upstream.recv(2**16):
-                self.request.sendall(data)
-            self.request.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture
-def counting(live_server):
-    with CountingProxy(live_server.url) as proxy:
-        yield proxy
-        proxy.shutdown()
-
-
-def test_200_mib_go_to_s3_and_not_through_django(open_page, counting, storage, tmp_path):
-    size, block = 200 * 2**20, random.Random(0).randbytes(2**20)
-    digest = hashlib.sha256()
-    with (tmp_path / "huge.bin").open("wb") as target:
-        for number in range(200):
-            piece = number.to_bytes(4) + block[4:]
-            digest.update(piece)
-            target.write(piece)
-    page = open_page(url=f"http://127.0.0.1:{counting.server_address[1]}")
-    page.goto(LIST)
-    before = counting.sent
-    uploading = choose(page, tmp_path / "huge.bin")
-    expect(uploading).to_have_attribute("data-state", "done", timeout=60_000)
-    assert 0 < counting.sent - before < 64 * 2**10
-    file = File.objects.get()
-    assert (str(file), file.size) == ("huge.bin", size)
-    with file.open() as content:
-        assert hashlib.file_digest(content, "sha256").digest() == digest.digest()
-    assert (objects(storage), open_uploads(storage)) == (["huge.bin"], [])
-
-
-def test_a_canceled_upload_leaves_nothing_and_is_tried_again(page, storage, large):
-    page.goto(LIST)
-    held = hold(page)
-    uploading = choose(page, large)
-    expect_held(page, held)
-    assert open_uploads(storage) == ["large.bin"]
-    uploading.get_by_role("button", name="Cancel").click()
-    expect_states(uploading, "canceled")
-    eventually(lambda: open_uploads(storage), [])
-    assert (keys(), objects(storage)) == ([], [])
-    page.context.unroute_all(behavior="ignoreErrors")
-    uploading.get_by_role("button", name="Try again").click()
-    expect_states(uploading, "done")
-    assert File.objects.get().open().read() == large.read_bytes()
-    assert open_uploads(storage) == []
-
-
-@pytest.mark.parametrize("way", ["close", "go"])
-def test_leaving_the_page_asks_and_then_leaves_nothing(page, storage, large, way):
-    other = page.context.new_page()  # so that the browser's window stays
-    page.goto(LIST)
-    held = hold(page)
-    page.locator("#files-upload .help").click()  # browsers ask only where somebody has clicked
-    choose(page, large)
-    expect_held(page, held)
-    assert open_uploads(storage) == ["large.bin"]
-    asked = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
-    if way == "close":
-        page.close(run_before_unload=True)
-    else:
-        page.goto("/admin/")
-    eventually(lambda: other.wait_for_timeout(50) or open_uploads(storage), [])
-    assert asked == ["beforeunload"]
-    assert (keys(), objects(storage)) == ([], [])
-
-
-@pytest.mark.parametrize("failure", ["network", "503"])
-def test_a_part_that_fails_is_sent_again(page, storage, large, errors, failure):
-    page.goto(LIST)
-    sent = []
-
-    def answer(route):
-        sent.append(part_number(route))
-        if len(sent) > 1:
-            route.continue_()
-        elif failure == "network":
-            route.abort()
-        else:
-            route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
-
-    to_s3(page, answer)
-    expect_states(choose(page, large), "done")
-    assert sorted(sent) == sorted([1, 2, sent[0]])
-    assert File.objects.get().open().read() == large.read_bytes()
-    assert [re.search(r"503|ERR_FAILED", error)[0] for error in errors] == [
-        {"network": "ERR_FAILED", "503": "503"}[failure]
-    ]
-    errors.clear()
-
-
-@pytest.fixture
-def long_work(monkeypatch, slow_save):
-    """Let the last step of an upload take longer than a request should."""
-    monkeypatch.setattr(Bulkhead, "threads", 8)
-    monkeypatch.setattr(background, "PATIENCE", 0.5)
-    yield slow_save
-    background.let_end(PATIENCE)
-
-
-WORK = re.compile(r"/api/works/\d+/$")
-
-
-def is_under_way(answer):
-    """Return whether the panel is told that long work goes on."""
-    return bool(WORK.search(answer.url)) and answer.ok and answer.json()["ended_at"] is None
-
-
-def test_a_large_upload_waits_for_long_work(page, long_work, large, errors):
-    _, may = long_work
-    page.goto(LIST)
-    page.route(WORK, lambda route: route.fulfill(status=503), times=1)
-    with page.expect_response(is_under_way):
-        uploading = choose(page, large)
-    expect_states(uploading, "storing")
-    expect(uploading.get_by_role("button")).to_have_count(0)
-    may.set()
-    expect_states(uploading, "done")
-    uploading.get_by_role("link", name="large.bin").click()
-    expect(page.locator("#content h1")).to_have_text("large.bin")
-    assert File.objects.get().open().read() == large.read_bytes()
-    assert [re.search(r"503", error)[0] for error in errors] == ["503"]
-    errors.clear()
-
-
-@pytest.fixture
-def asked():
-    """Collect the paths that the server is asked for."""
-    paths = []
-
-    def note(environ, **about):
-        paths.append(environ["PATH_INFO"])
-
-    request_started.connect(note)
-    yield paths
-    request_started.disconnect(note)
-
-
-def test_a_large_upload_goes_on_when_the_page_is_left(page, long_work, large, storage, asked):
-    begun, may = long_work
-    page.goto(LIST)
-    page.on("dialog", lambda dialog: dialog.accept())
-    choose(page, large)
-    assert begun.wait(PATIENCE)
-    eventually(lambda: page.wait_for_timeout(20) or Work.objects.exists(), True)
-    page.goto("/admin/")
-    page.goto("/admin/password_change/")
-    may.set()
-    eventually(keys, ["large.bin"])
-    assert open_uploads(storage) == []
-    assert [path for path in asked if "abort" in path] == []
-
-
-@pytest.fixture
-def failing_save(long_work):
-    """Let a file be saved only when it may, and then raise what is in the list."""
-
-    def fail(**about):
-        if failures:
-            raise failures.pop()
-
-    failures = []
-    pre_save.connect(fail, sender=File)
-    yield long_work[1], failures
-    pre_save.disconnect(fail, sender=File)
-
-
-def finish_long(page, file, may):
-    """Begin an upload whose last step is long work; let it go on once the panel waits for it."""
-    page.goto(LIST)
-    with page.expect_response(is_under_way):
-        uploading = choose(page, file)
-    may.set()
-    return uploading
-
-
-def test_what_fails_in_long_work_is_shown(page, failing_save, large, storage, errors, caplog):
-    may, failures = failing_save
-    failures.append(OSError("The disk is full."))
-    uploading = finish_long(page, large, may)
-    expect_states(uploading, "failed")
-    expect(uploading.get_by_role("status")).to_have_text("The disk is full.")
-    assert "Upload: large.bin: The disk is full." in caplog.messages
-    assert (keys(), objects(storage), open_uploads(storage)) == ([], [], [])
-    assert [re.search("410", error)[0] for error in errors] == ["410"]
-    errors.clear()
-
-
-def test_what_s3_did_not_answer_in_long_work_is_asked_again(page, failing_save, large):
-    may, failures = failing_save
-    failures.append(S3UnavailableError(errno.EAGAIN, "S3 is out of reach"))
-    expect_states(finish_long(page, large, may), "done")
-    assert File.objects.get().open().read() == large.read_bytes()
-    assert Work.objects.get().messages == [[40, "S3 is out of reach; try again in a moment."]]
-
-
-def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):
-    make_file("f/a.txt", b"old")
-    page.goto(f"{LIST}?folder=f/")
-    uploading = choose(page, payload("a.txt"), payload("free.txt"))
-    expect_states(uploading, "taken", "done")
-    expect(uploading.first).to_contain_text("There is a file of this key already")
-    assert File.objects.get(object_key="f/a.txt").read_text() == "old"
-    page.once("dialog", lambda dialog: dialog.dismiss())
-    uploading.first.get_by_role("button", name="Another key").click()
-    expect_states(uploading, "taken", "done")
-    page.once("dialog", lambda dialog: dialog.accept(f"{dialog.default_value}2"))
-    uploading.first.get_by_role("button", name="Another key").click()
-    expect_states(uploading, "done", "done")
-    uploading = choose(page, payload("a.txt", b"newer"))
-    expect_states(uploading, "done", "done", "taken")
-    uploading.last.get_by_role("button", name="Replace").click()
-    expect_states(uploading, "done", "done", "done")
-    assert {str(file): file.read_text() for file in File.objects.live()} == {
-        "f/a.txt": "newer",
-        "f/a.txt2": "new",
-        "f/free.txt": "new",
-    }
-    assert File.objects.trashed().get().read_text() == "old"
-    assert_conflict(errors)
-
-
-def test_who_may_not_replace_is_not_offered_it(open_page, make_file, errors):
-    make_file("a.txt", b"old")
-    page = open_page("view_file", "add_file")
-    page.goto(LIST)
-    uploading = choose(page, payload("a.txt"))
-    expect_states(uploading, "taken")
-    expect(uploading.get_by_role("button")).to_have_text(["Another key", "Cancel"])
-    uploading.get_by_role("button", name="Cancel").click()
-    expect_states(uploading, "canceled")
-    assert File.objects.get().read_text() == "old"
-    assert_conflict(errors)
-
-
-def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, errors):
-    page = open_page("view_file", "add_file")
-    page.goto(LIST)
-    Permission.objects.get(codename="add_file").user_set.clear()
-    uploading = choose(page, payload("a.txt"))
-    expect_states(uploading, "failed")
-    text = "You may not do this: ask an administrator for the permission."
-    expect(uploading.get_by_role("status")).to_have_text(text)
-    assert objects(storage) == []
-    assert [re.search("403", error)[0] for error in errors] == ["403"]
-    errors.clear()
-
-
-def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, errors):
-    page.goto(LIST)
-    page.context.clear_cookies()
-    uploading = choose(page, payload("a.txt"))
-    expect_states(uploading, "failed")
-    text = "You are logged out: log in in another tab and try again."
-    expect(uploading.get_by_role("status")).to_have_text(text)
-    page.context.add_cookies([{"name": "sessionid", "value": log_in(), "url": live_server.url}])
-    page.context.new_page().goto(LIST)
-    uploading.get_by_role("button", name="Try again").click()
-    expect_states(uploading, "done")
-    assert keys() == ["a.txt"]
-    assert [re.search("401", error)[0] for error in errors] == ["401"]
     errors.clear()
 
 

@@ -10,7 +10,6 @@ from django.contrib.admin.options import IS_POPUP_VAR, ShowFacets
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -87,7 +86,6 @@ class FileAdmin(FileColumns, FileViewing):
 
     class Media:
         css = {"all": ["files/admin.css", "files/preview.css"]}
-        js = [Script("files/upload.js", type="module")]
 
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
         if obj is None:
@@ -242,7 +240,7 @@ class FileAdmin(FileColumns, FileViewing):
             **(extra_context or {}),
         }
         if self.has_add_permission(request) and not is_trash(request):
-            context["upload"] = uploads.script_config(request.GET.get("folder", ""))
+            context["upload"] = uploads.script_config(request.user, request.GET.get("folder", ""))
         return self._reporting(super().changelist_view, request, extra_context=context)
 
     @takes_upload("add")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext
 
@@ -10,32 +11,71 @@ ADDRESSES = {
     "files": "api:files",
     "begin": "api:uploads",
     "parts": "api:upload_parts",
+    "state": "api:upload_state",
     "finish": "api:upload_finish",
     "abort": "api:upload_abort",
 }
+UNITS = [0, *(1024**power for power in range(1, 6))]  # a size of each unit of `filesizeformat`
 
 
-def script_config(folder: str) -> dict[str, Any]:
-    """Return what the script needs to know: addresses, texts, and the folder shown."""
+def script_config(user: Any, folder: str) -> dict[str, Any]:
+    """Return what the script needs to know: addresses, texts, its user, and the folder shown."""
     return {
         "addresses": {name: reverse(address) for name, address in ADDRESSES.items()},
         "page": reverse("admin:files_file_change", args=[0]),  # of a file, with its id for the 0
         "cookie": settings.CSRF_COOKIE_NAME,
         "folder": folder,
-        "texts": {
-            "waiting": gettext("waiting"),
-            "storing": gettext("being stored"),
-            "done": gettext("done"),
-            "canceled": gettext("canceled"),
-            "failed": gettext("The upload failed."),
-            "cancel": gettext("Cancel"),
-            "retry": gettext("Try again"),
-            "replace": gettext("Replace"),
-            "rename": gettext("Another key"),
-            "key": gettext("The key to keep it under:"),
-            "uploaded": gettext("Uploaded files:"),
-            "loggedOut": gettext("You are logged out: log in in another tab and try again."),
-            "unreadable": gettext("Some of what was dropped cannot be read."),
-            "refresh": gettext("Show them in the list"),
-        },
+        "user": user.pk,
+        "units": [filesizeformat(size).split("\xa0")[-1] for size in UNITS],
+        "texts": _states() | _choices() | _messages(),
+    }
+
+
+def _states() -> dict[str, str]:
+    return {
+        "waiting": gettext("waiting"),
+        "paused": gettext("paused"),
+        "storing": gettext("being stored"),
+        "done": gettext("done"),
+        "canceled": gettext("canceled"),
+        "unfinished": gettext("%(sent)s of %(size)s are there."),
+    }
+
+
+def _choices() -> dict[str, str]:
+    return {
+        "cancel": gettext("Cancel"),
+        "pause": gettext("Pause"),
+        "resume": gettext("Resume"),
+        "retry": gettext("Try again"),
+        "goOn": gettext("Go on"),
+        "giveUp": gettext("Give up"),
+        "replace": gettext("Replace"),
+        "keep": gettext("Keep both"),
+        "skip": gettext("Skip"),
+        "rename": gettext("Another key"),
+        "replaceAll": gettext("Replace all"),
+        "keepAll": gettext("Keep both for all"),
+        "skipAll": gettext("Skip all"),
+    }
+
+
+def _messages() -> dict[str, str]:
+    return {
+        "key": gettext("The key to keep it under:"),
+        "total": gettext("%(sent)s of %(size)s, files: %(done)s of %(files)s"),
+        "left": gettext("%(time)s left"),
+        "more": gettext("More that are not shown: %(number)s."),
+        "uploaded": gettext("Uploaded files: %(number)s."),
+        "notUploaded": gettext("Failed: %(number)s."),
+        "taken": gettext("Keys that are taken: %(number)s."),
+        "broken": gettext("Unfinished uploads: %(number)s."),
+        "leftOut": gettext("Left out, as systems make them in each folder: %(names)s."),
+        "failed": gettext("The upload failed."),
+        "anew": gettext("What had been sent is gone: it begins anew."),
+        "other": gettext("This is another file than the one that was begun: choose that one."),
+        "elsewhere": gettext("Another tab sends this file."),
+        "ended": gettext("It has ended in another tab."),
+        "loggedOut": gettext("You are logged out: log in in another tab and try again."),
+        "unreadable": gettext("Some of what was dropped cannot be read."),
     }

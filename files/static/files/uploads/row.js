@@ -1,0 +1,78 @@
+// What the panel shows of one upload.
+
+import { visible } from "./format.js";
+
+const WRONG = ["failed", "taken"];
+
+function element(name, className) {
+    const made = document.createElement(name);
+    made.className = className;
+    return made;
+}
+
+export function button(text, label, onClick) {
+    const made = element("button", "button");
+    made.type = "button";
+    made.textContent = text;
+    made.setAttribute("aria-label", label);
+    made.addEventListener("click", onClick);
+    return made;
+}
+
+export class Row {
+    constructor(upload, page) {
+        this.upload = upload;
+        this.page = page;
+        this.element = element("li", "");
+        this.element.tabIndex = -1; // it has the focus when its buttons have gone
+        this.name = element("span", "files-name");
+        this.bar = element("progress", "");
+        this.percent = element("span", "files-percent");
+        this.percent.setAttribute("aria-hidden", "true"); // the bar has the number too
+        this.text = element("span", "");
+        this.buttons = element("span", "files-buttons");
+        this.element.append(this.name, this.bar, this.percent, this.text, this.buttons);
+    }
+
+    update() {
+        this.progress();
+        const { state, text, key, choices } = this.upload;
+        if (this.choices === choices) {
+            return; // nothing has happened but progress
+        }
+        this.choices = choices;
+        this.element.dataset.state = state;
+        this.bar.setAttribute("aria-label", key);
+        this.text.textContent = text;
+        this.text.className = WRONG.includes(state) ? "files-state files-failed" : "files-state";
+        this.name.replaceChildren(this.link() ?? visible(key));
+        this.offer(choices, key);
+    }
+
+    progress() {
+        const { size, loaded, state } = this.upload;
+        const share = size ? loaded / size : Number(state === "done");
+        this.bar.value = share;
+        this.percent.textContent = state === "running" ? `${Math.floor(100 * share)} %` : "";
+    }
+
+    link() {
+        const { stored } = this.upload;
+        if (!stored) {
+            return null;
+        }
+        const link = element("a", "");
+        link.href = this.page.replace("/0/", `/${stored.id}/`);
+        link.textContent = visible(stored.key);
+        return link;
+    }
+
+    offer(choices, key) {
+        const hadFocus = this.element.contains(document.activeElement);
+        const buttons = choices.map(([text, act]) => button(text, `${text}: ${key}`, act));
+        this.buttons.replaceChildren(...buttons);
+        if (hadFocus && !this.element.contains(document.activeElement)) {
+            (buttons[0] ?? this.element).focus();
+        }
+    }
+}

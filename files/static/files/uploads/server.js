@@ -1,0 +1,128 @@
+// Requests: to the server, which says in a problem document (RFC 9457) what is wrong, and to S3.
+
+const TRIES = 4; // for each request
+const LOGGED_OUT = 401;
+const FORBIDDEN = 403;
+const UNDER_WAY = ["waiting", "under-way"]; // states of long work
+const LOOK = 2000; // milliseconds between two looks at it
+const CONFLICT = "urn:problem-type:files:conflict"; // somebody works on the file, or we do still
+
+// What the server refuses, or with no status what the page does.
+export class RefusedError extends Error {
+    constructor(problem, status = 0) {
+        super(problem.detail);
+        this.taken = Boolean(problem.taken);
+        this.replaceable = Boolean(problem.replaceable);
+        this.status = status;
+        this.final = status < 500 && problem.type !== CONFLICT;
+        // Whether what has been sent is of no use any more: a login makes it useful again.
+        this.ends = this.final && status > 0 && ![LOGGED_OUT, FORBIDDEN].includes(status);
+    }
+}
+
+// Send a request whose progress shows; resolve with its status and text.
+export function send(method, url, body, headers, signal, onProgress) {
+    return new Promise((resolve, reject) => {
+        const request = new XMLHttpRequest();
+        request.open(method, url);
+        for (const [name, value] of Object.entries(headers)) {
+            request.setRequestHeader(name, value);
+        }
+        request.upload.onprogress = (event) => onProgress?.(event.loaded);
+        request.onload = () => resolve({ status: request.status, text: request.responseText });
+        request.onerror = () => reject(new Error("network"));
+        const abort = () => request.abort();
+        signal.addEventListener("abort", abort, { once: true });
+        request.onloadend = () => signal.removeEventListener("abort", abort);
+        request.onabort = () => reject(new DOMException("", "AbortError"));
+        if (signal.aborted) {
+            reject(new DOMException("", "AbortError"));
+        } else {
+            request.send(body);
+        }
+    });
+}
+
+// Repeat what the network or S3 has failed, each time after a longer pause.
+export async function withRetries(signal, action, tries = TRIES) {
+    for (let attempt = 1; ; attempt += 1) {
+        try {
+            return await action();
+        } catch (error) {
+            if (signal.aborted || error.final || attempt === tries) {
+                throw error;
+            }
+            await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
+        }
+    }
+}
+
+export class Server {
+    constructor({ addresses, cookie, texts }) {
+        this.addresses = addresses;
+        this.cookie = cookie;
+        this.texts = texts;
+    }
+
+    // The token of this moment: a login in another tab has changed it.
+    get token() {
+        const name = `${this.cookie}=`;
+        const found = document.cookie.split("; ").find((cookie) => cookie.startsWith(name));
+        return found?.slice(name.length) ?? "";
+    }
+
+    headers() {
+        return { "Content-Type": "application/json", "X-CSRFToken": this.token };
+    }
+
+    // Ask for a step of an upload, by its name. Throws what is refused.
+    ask(step, data, signal) {
+        const url = this.addresses[step];
+        return this.send("POST", url, JSON.stringify(data), this.headers(), signal);
+    }
+
+    // Ask the server; a body that is a file brings its type. Throws what is refused.
+    async send(method, url, body, headers, signal, onProgress) {
+        const sent = { "X-CSRFToken": this.token, ...headers };
+        const { status, text } = await send(method, url, body, sent, signal, onProgress);
+        return this.read(status, text);
+    }
+
+    // Wait for long work. Throws what failed.
+    async ended(url, signal) {
+        let work;
+        do {
+            await new Promise((resolve) => setTimeout(resolve, LOOK));
+            work = await withRetries(signal, () => this.send("GET", url, null, {}, signal));
+        } while (UNDER_WAY.includes(work.state));
+        const failure = work.messages.find(({ level }) => level === "error");
+        if (failure) {
+            throw new RefusedError({ detail: failure.text }, 502);
+        }
+    }
+
+    read(status, text) {
+        if (status === LOGGED_OUT) {
+            throw new RefusedError({ detail: this.texts.loggedOut }, status);
+        }
+        let answer;
+        try {
+            answer = JSON.parse(text);
+        } catch {
+            throw new RefusedError({ detail: `${this.texts.failed} (${status})` }, status);
+        }
+        if (status >= 300) {
+            throw new RefusedError(answer, status);
+        }
+        return answer;
+    }
+
+    // Throw the parts of an upload away, also when the page is left meanwhile.
+    abort(ticket) {
+        const body = JSON.stringify({ ticket });
+        const options = { method: "POST", body, headers: this.headers(), keepalive: true };
+        fetch(this.addresses.abort, options).catch(
+            () => undefined, // then it is thrown away when uploads are swept
+        );
+    }
+}

@@ -1,0 +1,270 @@
+// One file on its way: what state it is in, and what can be done about it.
+
+import { pick } from "./choosing.js";
+import { fill, size } from "./format.js";
+import { Parts } from "./parts.js";
+import { RefusedError } from "./server.js";
+
+const GONE = 410;
+const KEYS = 100; // that are tried to keep both
+
+// States that wait for somebody to decide.
+export const UNDECIDED = ["taken", "unfinished"];
+export const ACTIVE = ["waiting", "running", "storing"];
+export const OVER = ["done", "canceled"];
+
+export class Upload {
+    // `given` has `file` and `key`, or `parts` of an upload that was broken off.
+    constructor(panel, given) {
+        this.panel = panel;
+        this.file = null;
+        this.parts = null;
+        Object.assign(this, given);
+        this.size = this.file?.size ?? this.parts.about.size;
+        this.wanted = this.key; // to keep both, it gets a number
+        this.number = 1;
+        this.policy = null;
+        this.replace = false;
+        this.loaded = 0;
+        this.choices = [];
+        this.stored = null;
+    }
+
+    static unfinished(panel, parts) {
+        const upload = new Upload(panel, { parts, key: parts.about.key, batch: panel.batch });
+        upload.replace = parts.about.replace;
+        upload.loaded = parts.sent;
+        if (parts.isComplete) {
+            upload.wait(); // the last step is the server's alone
+        } else {
+            upload.offer();
+        }
+        return upload;
+    }
+
+    show(state, text, choices = []) {
+        this.state = state;
+        this.text = text;
+        this.choices = choices;
+        this.panel.changed();
+    }
+
+    wait() {
+        const { texts } = this.panel;
+        this.isCounted = true;
+        this.show("waiting", texts.waiting, [[texts.cancel, () => this.cancel()]]);
+    }
+
+    async run() {
+        this.controller = new AbortController();
+        this.stopping = null;
+        this.going("");
+        try {
+            this.stored = await this.transfer(this.controller.signal);
+            this.parts?.forget();
+            this.parts = null;
+            this.loaded = this.size;
+            this.panel.view.hasNew = true;
+            this.show("done", this.panel.texts.done);
+        } catch (error) {
+            this.controller.abort(); // the other parts
+            this.stop(error);
+        }
+    }
+
+    going(text) {
+        const { texts } = this.panel;
+        const pause = [texts.pause, () => this.interrupt("pause")];
+        const cancel = [texts.cancel, () => this.interrupt("cancel")];
+        this.show("running", text, this.parts ? [pause, cancel] : [cancel]);
+    }
+
+    interrupt(why) {
+        this.stopping = why;
+        this.controller.abort();
+    }
+
+    async transfer(signal) {
+        if (this.parts) {
+            try {
+                return await this.sendParts(signal, "");
+            } catch (error) {
+                if (error.status !== GONE || !this.file) {
+                    throw error;
+                }
+                this.drop();
+            }
+            return this.begin(signal, this.panel.texts.anew);
+        }
+        return this.begin(signal, "");
+    }
+
+    async begin(signal, text) {
+        const { server, store, config } = this.panel;
+        const { file, key, replace } = this;
+        this.loaded = 0;
+        // Checksums can be made in secure contexts alone: https, or localhost.
+        const direct = window.isSecureContext;
+        const asked = { key, size: file.size, type: file.type, direct, replace };
+        const plan = await server.ask("begin", asked, signal);
+        if (!plan.direct) {
+            return this.sendWhole(signal);
+        }
+        const { ticket, part_size: partSize } = plan;
+        const about = { ticket, partSize, user: config.user, key, replace };
+        about.handle = await this.handle;
+        this.parts = await Parts.begin(server, store, file, about);
+        return this.sendParts(signal, text);
+    }
+
+    sendWhole(signal) {
+        const { server } = this.panel;
+        const query = new URLSearchParams({ key: this.key, replace: this.replace });
+        const url = `${server.addresses.files}?${query}`;
+        const note = (bytes) => this.progress(Math.min(bytes, this.size));
+        return server.send("POST", url, this.file, {}, signal, note);
+    }
+
+    sendParts(signal, text) {
+        const { parts, panel, file } = this;
+        return parts.alone(async () => {
+            this.going(text);
+            if (!parts.isComplete) {
+                if (!parts.isNew) {
+                    await parts.compare(file, signal);
+                }
+                parts.isNew = false; // whatever stops it now
+                this.loaded = parts.sent;
+                await parts.send(file, signal, (bytes) => this.progress(bytes));
+            }
+            // From here on the server goes on, also when the page is left.
+            this.show("storing", panel.texts.storing);
+            return parts.finish(signal);
+        });
+    }
+
+    progress(bytes) {
+        this.panel.meter.add(bytes - this.loaded);
+        this.loaded = bytes;
+    }
+
+    // Keep what can go on later, and ask somebody where the key is taken.
+    stop(error) {
+        const { texts } = this.panel;
+        if (error.name === "AbortError" && this.stopping === "pause") {
+            this.pause();
+        } else if (error.name === "AbortError") {
+            this.cancel();
+        } else if (error.taken && this.file) {
+            this.drop();
+            this.ask(error);
+        } else {
+            if (error.ends) {
+                this.drop();
+            }
+            const text = error instanceof RefusedError ? error.message : texts.failed;
+            const retry = [texts.retry, () => this.again()];
+            const cancel = [texts.cancel, () => this.cancel()];
+            const choices = this.file || this.parts ? [retry, cancel] : [];
+            this.show("failed", text, choices);
+        }
+    }
+
+    pause() {
+        const { texts } = this.panel;
+        const resume = [texts.resume, () => this.again()];
+        this.show("paused", texts.paused, [resume, [texts.cancel, () => this.cancel()]]);
+    }
+
+    // The key is taken: nothing is overwritten before somebody says so.
+    ask({ message, replaceable }) {
+        const { texts } = this.panel;
+        this.replaceable = replaceable && !this.replace;
+        if (this.decide(this.policy ?? this.batch.policy)) {
+            return;
+        }
+        const names = this.replaceable ? ["replace", "keep"] : ["keep"];
+        const choices = names.map((name) => [texts[name], () => this.decide(name)]);
+        const rename = [texts.rename, () => this.rename()];
+        this.show("taken", message, [...choices, rename, [texts.skip, () => this.cancel()]]);
+    }
+
+    // Do as somebody has decided, for this file or for all; return whether that can be done.
+    decide(policy) {
+        if (policy === "replace" && this.replaceable) {
+            this.again({ replace: true });
+        } else if (policy === "keep" && this.number < KEYS) {
+            this.number += 1;
+            this.again({ policy, key: numbered(this.wanted, this.number) });
+        } else if (policy === "skip") {
+            this.cancel();
+        } else {
+            return false;
+        }
+        return true;
+    }
+
+    rename() {
+        const key = window.prompt(this.panel.texts.key, this.key);
+        if (key) {
+            this.again({ key, wanted: key, number: 1, policy: null });
+        }
+    }
+
+    again(changes = {}) {
+        Object.assign(this, changes);
+        this.wait();
+        this.panel.next();
+    }
+
+    cancel() {
+        const { texts } = this.panel;
+        this.drop();
+        this.show("canceled", texts.canceled, this.file ? [[texts.retry, () => this.again()]] : []);
+    }
+
+    // Throw away what has been sent, unless another tab goes on with it.
+    drop() {
+        const { parts } = this;
+        this.parts = null;
+        parts?.alone(() => parts.drop()).catch(() => undefined);
+    }
+
+    // An upload that was broken off goes on with the same file.
+    offer(text = "") {
+        const { texts, units } = this.panel.config;
+        const { parts } = this;
+        const values = { sent: size(parts.sent, units), size: size(this.size, units) };
+        const goOn = [texts.goOn, () => this.goOn()];
+        const giveUp = [texts.giveUp, () => this.cancel()];
+        const told = [text, fill(texts.unfinished, values)].filter(Boolean).join(" ");
+        this.show("unfinished", told, [goOn, giveUp]);
+    }
+
+    async goOn() {
+        if (this.parts.isComplete) {
+            this.again();
+        } else {
+            const file = (await this.parts.reopened()) ?? (await pick());
+            await (file && this.take(file));
+        }
+    }
+
+    async take(file) {
+        const { texts } = this.panel;
+        if (!(await this.parts.isLeft())) {
+            this.parts = null;
+            this.show("canceled", texts.ended);
+        } else if (await this.parts.isOf(file)) {
+            this.again({ file });
+        } else {
+            this.offer(texts.other);
+        }
+    }
+}
+
+// Return the key with a number behind its name: "a/b (2).txt".
+function numbered(key, number) {
+    const [, stem, extension = ""] = /^(.*?[^/])(\.[^./]*)?$/s.exec(key);
+    return `${stem} (${number})${extension}`;
+}

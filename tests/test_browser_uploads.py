@@ -1,0 +1,851 @@
+"""Uploads in a real browser: what people choose and drop, how it goes on, what is asked."""
+
+# ruff: noqa: F811 - fixtures
+
+import errno
+import hashlib
+import os
+import random
+import re
+import socket
+import threading
+from contextlib import suppress
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from django.contrib.auth.models import Permission
+from django.core.files.storage import default_storage
+from django.core.signals import request_started
+from django.db.models.signals import pre_save
+from playwright.sync_api import Error, expect
+
+from files import background, operations
+from files.circuit import Bulkhead
+from files.models import File, Operation, Work
+from files.storage import S3UnavailableError
+from files.uploads import steps
+from tests import location, steady_chromium
+from tests.test_browser import (  # noqa: F401 - fixtures, too
+    LIST,
+    OPTIONS,
+    PART,
+    PATIENCE,
+    assert_conflict,
+    browser,
+    choose,
+    errors,
+    expect_rows,
+    expect_states,
+    keys,
+    log_in,
+    objects,
+    open_page,
+    opening,
+    page,
+    payload,
+    wait_until_idle,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def _small_parts(monkeypatch):
+    monkeypatch.setattr(steps, "PART_SIZE", PART)
+
+
+@pytest.fixture
+def large(_small_parts, tmp_path):
+    """Return a file that goes in parts, two of them."""
+    path = tmp_path / "large.bin"
+    path.write_bytes(random.Random(0).randbytes(PART + 1000))
+    return path
+
+
+def open_uploads(storage):
+    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
+    return [upload["Key"] for upload in found.get("Uploads", ())]
+
+
+def parts(storage):
+    """Return the numbers of the parts that have arrived of all open uploads."""
+    found = location.client().list_multipart_uploads(Bucket=storage.bucket_name)
+    return [
+        part["PartNumber"]
+        for upload in found.get("Uploads", ())
+        for part in location.client()
+        .list_parts(Bucket=storage.bucket_name, Key=upload["Key"], UploadId=upload["UploadId"])
+        .get("Parts", ())
+    ]
+
+
+def to_s3(page, answer):
+    """Let `answer` decide what becomes of the parts that the page sends to S3."""
+    endpoint = default_storage.client.meta.endpoint_url
+    page.context.route(re.compile(rf"^{re.escape(endpoint)}/"), answer)
+
+
+def part_number(route):
+    return int(re.search(r"partNumber=(\d+)", route.request.url)[1])
+
+
+def hold(page):
+    """Keep the parts that the page sends to S3 from arriving; return them by their numbers."""
+    held = {}
+    to_s3(page, lambda route: held.update({part_number(route): route}))
+    return held
+
+
+def expect_held(page, held):
+    """Wait until both parts of the large file are held: then the page knows its upload too."""
+    eventually(lambda: page.wait_for_timeout(20) or sorted(held), [1, 2])
+
+
+def rows(page):
+    return page.locator("#files-upload li")
+
+
+def go_on(page, path):
+    """Choose the file with which the first upload that was broken off is to go on."""
+    with page.expect_file_chooser() as chooser:
+        rows(page).first.get_by_role("button", name="Go on").click()
+    chooser.value.set_files(path)
+
+
+def test_dropped_files_and_folders_are_uploaded(page, storage, tmp_path):
+    contents = {"a.txt": b"a", "ü b.txt": b"", "c.bin": b"c" * 100_000, "d/e/f.txt": b"f"}
+    for name, data in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    page.goto(f"{LIST}?folder=new/")
+    browser = page.context.new_cdp_session(page)  # the one way to drop real files
+    dropped = {
+        "items": [],
+        "files": [str(tmp_path / name) for name in ("a.txt", "ü b.txt", "c.bin", "d")],
+        "dragOperationsMask": 1,
+    }
+
+    def drag(kind):
+        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": dropped})
+
+    panel = page.locator("#files-upload")
+    before = panel.evaluate("panel => getComputedStyle(panel).backgroundColor")
+    drag("dragEnter")
+    drag("dragOver")
+    expect(panel).not_to_have_css("background-color", before)
+    drag("drop")
+    expect_states(panel.locator("li"), *["done"] * 4)
+    expect(panel).to_have_css("background-color", before)
+    expect_rows(page, "d/", "a.txt", "c.bin", "ü b.txt")
+    found = {str(file): (file.size, file.open().read()) for file in File.objects.all()}
+    assert found == {f"new/{name}": (len(data), data) for name, data in contents.items()}
+    assert objects(storage) == sorted(found)
+
+
+def test_progress_is_shown_while_it_goes(page, large):
+    page.goto(LIST)
+    held = hold(page)
+    choose(page, large)
+    uploading = choose(page, payload("small.txt"))
+    expect_states(uploading, "running", "done")
+    expect_held(page, held)
+    held[1].continue_()  # all but 1,000 bytes
+    expect(uploading.first.locator(".files-percent")).to_have_text("99 %")
+    expect(uploading.first.get_by_role("progressbar")).to_be_visible()
+    held[2].continue_()
+    expect_states(uploading, "done", "done")
+    assert keys() == ["large.bin", "small.txt"]
+
+
+@pytest.fixture
+def slow_save():
+    """Let a file be saved only when it may; return the events that it is about to be, and may."""
+    begun, may = threading.Event(), threading.Event()
+
+    def wait(**about):
+        begun.set()
+        may.wait(PATIENCE)
+
+    pre_save.connect(wait, sender=File)
+    yield begun, may
+    pre_save.disconnect(wait, sender=File)
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+def test_nothing_goes_on_when_the_pages_are_closed(
+    browser, live_server, errors, storage, large, slow_save
+):
+    with opening(browser, live_server, errors) as open_page:
+        page = open_page()
+        page.goto(LIST)
+        held = hold(page)
+        choose(page, large)
+        choose(page, payload("slow.txt"))
+        expect_held(page, held)
+        begun, may = slow_save
+        assert begun.wait(PATIENCE)
+        page.context.close()
+        may.set()
+    assert keys() == objects(storage) == ["slow.txt"]
+    assert parts(storage) == []
+
+
+class CountingProxy(ThreadingTCPServer):
+    """Passes connections on, and counts the bytes that clients send."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream):
+        self.upstream = urlsplit(upstream)
+        self.sent = 0
+        super().__init__(("127.0.0.1", 0), _Passing)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}).start()
+
+
+class _Passing(BaseRequestHandler):
+    def handle(self):
+        upstream = socket.create_connection(
+            (self.server.upstream.hostname, self.server.upstream.port)
+        )
+        threading.Thread(target=self.give_back, args=[upstream], daemon=True).start()
+        with suppress(OSError):
+            while data := self.request.recv(2**16):
+                self.server.sent += len(data)
+                upstream.sendall(data)
+        with suppress(OSError):
+            upstream.shutdown(socket.SHUT_WR)
+
+    def give_back(self, upstream):
+        with upstream, suppress(OSError):
+            while data := upstream.recv(2**16):
+                self.request.sendall(data)
+            self.request.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def counting(live_server):
+    with CountingProxy(live_server.url) as proxy:
+        yield proxy
+        proxy.shutdown()
+
+
+def test_200_mib_go_to_s3_and_not_through_django(open_page, counting, storage, tmp_path):
+    size, block = 200 * 2**20, random.Random(0).randbytes(2**20)
+    digest = hashlib.sha256()
+    with (tmp_path / "huge.bin").open("wb") as target:
+        for number in range(200):
+            piece = number.to_bytes(4) + block[4:]
+            digest.update(piece)
+            target.write(piece)
+    page = open_page(url=f"http://127.0.0.1:{counting.server_address[1]}")
+    page.goto(LIST)
+    before = counting.sent
+    uploading = choose(page, tmp_path / "huge.bin")
+    expect(uploading).to_have_attribute("data-state", "done", timeout=60_000)
+    assert 0 < counting.sent - before < 64 * 2**10
+    file = File.objects.get()
+    assert (str(file), file.size) == ("huge.bin", size)
+    with file.open() as content:
+        assert hashlib.file_digest(content, "sha256").digest() == digest.digest()
+    assert (objects(storage), open_uploads(storage)) == (["huge.bin"], [])
+
+
+def test_a_canceled_upload_leaves_nothing_and_is_tried_again(page, storage, large):
+    page.goto(LIST)
+    held = hold(page)
+    uploading = choose(page, large)
+    expect_held(page, held)
+    assert open_uploads(storage) == ["large.bin"]
+    uploading.get_by_role("button", name="Cancel").click()
+    expect_states(uploading, "canceled")
+    eventually(lambda: open_uploads(storage), [])
+    assert (keys(), objects(storage)) == ([], [])
+    page.context.unroute_all(behavior="ignoreErrors")
+    uploading.get_by_role("button", name="Try again").click()
+    expect_states(uploading, "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert open_uploads(storage) == []
+
+
+@pytest.mark.parametrize("way", ["close", "go"])
+def test_leaving_the_page_asks_and_then_keeps_what_is_there(page, storage, large, way):
+    other = page.context.new_page()
+    page.goto(LIST)
+    held = hold(page)
+    page.locator("#files-upload .help").click()  # browsers ask only where somebody has clicked
+    choose(page, large)
+    expect_held(page, held)
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    if way == "close":
+        page.close(run_before_unload=True)
+        eventually(lambda: other.wait_for_timeout(50) or asked, ["beforeunload"])
+    else:
+        page.goto("/admin/")
+    page.context.unroute_all(behavior="ignoreErrors")
+    assert asked == ["beforeunload"]
+    assert (keys(), open_uploads(storage)) == ([], ["large.bin"])
+    other.goto(LIST)
+    expect_states(rows(other), "unfinished")
+    go_on(other, large)
+    expect_states(rows(other), "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+
+
+@pytest.mark.parametrize("failure", ["network", "503"])
+def test_a_part_that_fails_is_sent_again(page, storage, large, errors, failure):
+    page.goto(LIST)
+    sent = []
+
+    def answer(route):
+        sent.append(part_number(route))
+        if len(sent) > 1:
+            route.continue_()
+        elif failure == "network":
+            route.abort()
+        else:
+            route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
+
+    to_s3(page, answer)
+    expect_states(choose(page, large), "done")
+    assert sorted(sent) == sorted([1, 2, sent[0]])
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert [re.search(r"503|ERR_FAILED", error)[0] for error in errors] == [
+        {"network": "ERR_FAILED", "503": "503"}[failure]
+    ]
+    errors.clear()
+
+
+@pytest.fixture
+def long_work(monkeypatch, slow_save):
+    """Let the last step of an upload take longer than a request should."""
+    monkeypatch.setattr(Bulkhead, "threads", 8)
+    monkeypatch.setattr(background, "PATIENCE", 0.5)
+    yield slow_save
+    background.let_end(PATIENCE)
+
+
+WORK = re.compile(r"/api/works/\d+/$")
+
+
+def is_under_way(answer):
+    """Return whether the panel is told that long work goes on."""
+    return bool(WORK.search(answer.url)) and answer.ok and answer.json()["ended_at"] is None
+
+
+def test_a_large_upload_waits_for_long_work(page, long_work, large, errors):
+    _, may = long_work
+    page.goto(LIST)
+    page.route(WORK, lambda route: route.fulfill(status=503), times=1)
+    with page.expect_response(is_under_way):
+        uploading = choose(page, large)
+    expect_states(uploading, "storing")
+    expect(uploading.get_by_role("button")).to_have_count(0)
+    may.set()
+    expect_states(uploading, "done")
+    uploading.get_by_role("link", name="large.bin").click()
+    expect(page.locator("#content h1")).to_have_text("large.bin")
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert [re.search(r"503", error)[0] for error in errors] == ["503"]
+    errors.clear()
+
+
+@pytest.fixture
+def asked():
+    """Collect the paths that the server is asked for."""
+    paths = []
+
+    def note(environ, **about):
+        paths.append(environ["PATH_INFO"])
+
+    request_started.connect(note)
+    yield paths
+    request_started.disconnect(note)
+
+
+def test_a_large_upload_goes_on_when_the_page_is_left(page, long_work, large, storage, asked):
+    begun, may = long_work
+    page.goto(LIST)
+    page.on("dialog", lambda dialog: dialog.accept())
+    choose(page, large)
+    assert begun.wait(PATIENCE)
+    eventually(lambda: page.wait_for_timeout(20) or Work.objects.exists(), True)
+    page.goto("/admin/")
+    page.goto("/admin/password_change/")
+    may.set()
+    eventually(keys, ["large.bin"])
+    assert open_uploads(storage) == []
+    assert [path for path in asked if "abort" in path] == []
+
+
+@pytest.fixture
+def failing_save(long_work):
+    """Let a file be saved only when it may, and then raise what is in the list."""
+
+    def fail(**about):
+        if failures:
+            raise failures.pop()
+
+    failures = []
+    pre_save.connect(fail, sender=File)
+    yield long_work[1], failures
+    pre_save.disconnect(fail, sender=File)
+
+
+def finish_long(page, file, may):
+    """Begin an upload whose last step is long work; let it go on once the panel waits for it."""
+    page.goto(LIST)
+    with page.expect_response(is_under_way):
+        uploading = choose(page, file)
+    may.set()
+    return uploading
+
+
+def test_what_fails_in_long_work_is_shown(page, failing_save, large, storage, errors, caplog):
+    may, failures = failing_save
+    failures.append(OSError("The disk is full."))
+    uploading = finish_long(page, large, may)
+    expect_states(uploading, "failed")
+    expect(uploading.locator(".files-state")).to_have_text("The disk is full.")
+    assert "Upload: large.bin: The disk is full." in caplog.messages
+    assert (keys(), objects(storage), open_uploads(storage)) == ([], [], [])
+    assert [re.search("410", error)[0] for error in errors] == ["410"]
+    errors.clear()
+
+
+def test_what_s3_did_not_answer_in_long_work_is_asked_again(page, failing_save, large):
+    may, failures = failing_save
+    failures.append(S3UnavailableError(errno.EAGAIN, "S3 is out of reach"))
+    expect_states(finish_long(page, large, may), "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+    assert Work.objects.get().messages == [[40, "S3 is out of reach; try again in a moment."]]
+
+
+def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):
+    make_file("f/a.txt", b"old")
+    page.goto(f"{LIST}?folder=f/")
+    uploading = choose(page, payload("a.txt"), payload("free.txt"))
+    expect_states(uploading, "taken", "done")
+    expect(uploading.first).to_contain_text("There is a file of this key already")
+    assert File.objects.get(object_key="f/a.txt").read_text() == "old"
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    uploading.first.get_by_role("button", name="Another key").click()
+    expect_states(uploading, "taken", "done")
+    page.once("dialog", lambda dialog: dialog.accept(f"{dialog.default_value}2"))
+    uploading.first.get_by_role("button", name="Another key").click()
+    expect_states(uploading, "done", "done")
+    uploading = choose(page, payload("a.txt", b"newer"))
+    expect_states(uploading, "taken", "done", "done")
+    uploading.first.get_by_role("button", name="Replace").click()
+    expect_states(uploading, "done", "done", "done")
+    assert {str(file): file.read_text() for file in File.objects.live()} == {
+        "f/a.txt": "newer",
+        "f/a.txt2": "new",
+        "f/free.txt": "new",
+    }
+    assert File.objects.trashed().get().read_text() == "old"
+    assert_conflict(errors)
+
+
+def test_who_may_not_replace_is_not_offered_it(open_page, make_file, errors):
+    make_file("a.txt", b"old")
+    page = open_page("view_file", "add_file")
+    page.goto(LIST)
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "taken")
+    expect(uploading.get_by_role("button")).to_have_text(["Keep both", "Another key", "Skip"])
+    uploading.get_by_role("button", name="Skip").click()
+    expect_states(uploading, "canceled")
+    assert File.objects.get().read_text() == "old"
+    assert_conflict(errors)
+
+
+def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, errors):
+    page = open_page("view_file", "add_file")
+    page.goto(LIST)
+    Permission.objects.get(codename="add_file").user_set.clear()
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "failed")
+    text = "You may not do this: ask an administrator for the permission."
+    expect(uploading.locator(".files-state")).to_have_text(text)
+    assert objects(storage) == []
+    assert [re.search("403", error)[0] for error in errors] == ["403"]
+    errors.clear()
+
+
+def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, errors):
+    page.goto(LIST)
+    page.context.clear_cookies()
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "failed")
+    text = "You are logged out: log in in another tab and try again."
+    expect(uploading.locator(".files-state")).to_have_text(text)
+    page.context.add_cookies([{"name": "sessionid", "value": log_in(), "url": live_server.url}])
+    page.context.new_page().goto(LIST)
+    uploading.get_by_role("button", name="Try again").click()
+    expect_states(uploading, "done")
+    assert keys() == ["a.txt"]
+    assert [re.search("401", error)[0] for error in errors] == ["401"]
+    errors.clear()
+
+
+# What was broken off
+
+
+@pytest.fixture
+def put_numbers():
+    """Return what collects the numbers of the parts that a page sends to S3."""
+
+    def collect(page):
+        numbers = []
+        endpoint = default_storage.client.meta.endpoint_url
+
+        def note(request):
+            if request.method == "PUT" and request.url.startswith(endpoint):
+                numbers.append(int(re.search(r"partNumber=(\d+)", request.url)[1]))
+
+        page.on("request", note)
+        return numbers
+
+    return collect
+
+
+@pytest.fixture
+def huge(tmp_path):
+    """Return a file of 200 MiB, which goes in thirteen parts."""
+    path, block = tmp_path / "huge.bin", random.Random(0).randbytes(2**20)
+    with path.open("wb") as target:
+        for number in range(200):
+            target.write(number.to_bytes(4) + block[4:])
+    return path
+
+
+def send_some(page, path, storage, number):
+    """Let so many parts of the file arrive, and hold the others."""
+    to_s3(page, lambda route: route.continue_() if part_number(route) <= number else None)
+    page.goto(LIST)
+    choose(page, path)
+    eventually(lambda: page.wait_for_timeout(50) or parts(storage), list(range(1, number + 1)))
+
+
+def expect_rest_sent(page, path, before, after):
+    """Check that the upload goes on with what S3 has not, and ends in the same file."""
+    expect_states(rows(page), "done")
+    assert sorted(after) == list(range(7, 14))
+    assert len(before) - 6 <= 3  # that were under way, of which nothing had arrived
+    file = File.objects.get()
+    with file.open() as content, path.open("rb") as original:
+        digests = [hashlib.file_digest(each, "sha256").digest() for each in (content, original)]
+    assert (digests[0], file.size) == (digests[1], path.stat().st_size)
+
+
+def test_200_mib_go_on_after_a_reload(page, storage, huge, put_numbers):
+    before = put_numbers(page)
+    send_some(page, huge, storage, 6)
+    sent = list(before)
+    page.reload()
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "unfinished")
+    expect(rows(page)).to_contain_text("96.0\xa0MB of 200.0\xa0MB are there.")
+    before.clear()
+    go_on(page, huge)
+    expect_rest_sent(page, huge, sent, before)
+    page.reload()
+    expect(page.locator("#files-upload")).to_be_visible()
+    expect(rows(page)).to_have_count(0)
+
+
+def process_of(profile):
+    """Return the browser that uses the profile."""
+    (found,) = (
+        process
+        for process in psutil.Process().children(recursive=True)
+        if f"--user-data-dir={profile}" in process.cmdline()
+        and not any(argument.startswith("--type=") for argument in process.cmdline())
+    )
+    return found
+
+
+def test_200_mib_go_on_after_a_crash_of_the_browser(
+    browser, live_server, storage, huge, put_numbers, tmp_path
+):
+    session = {"name": "sessionid", "value": log_in(), "url": live_server.url}
+    profile = tmp_path / "profile"
+
+    def start():
+        context = browser.browser_type.launch_persistent_context(
+            profile,
+            executable_path=steady_chromium.__file__,
+            args=OPTIONS,
+            base_url=live_server.url,
+        )
+        context.add_cookies([session])
+        return context.pages[0]
+
+    page = start()
+    before = put_numbers(page)
+    send_some(page, huge, storage, 6)
+    process_of(profile).kill()
+    with suppress(Error):
+        page.context.close()
+    page = start()
+    after = put_numbers(page)
+    page.goto(LIST)
+    expect_states(rows(page), "unfinished")
+    choose(page, huge)  # which is known again
+    expect_rest_sent(page, huge, before, after)
+    page.context.close()
+    wait_until_idle(live_server)
+
+
+@pytest.fixture
+def broken_off(page, storage, large):
+    """Return a page that shows an upload of which the first of two parts has arrived."""
+    send_some(page, large, storage, 1)
+    page.reload()
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "unfinished")
+    return page
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+@pytest.mark.parametrize("difference", ["name", "content", "time"])
+def test_another_file_does_not_go_on(broken_off, large, tmp_path, difference):
+    other = tmp_path / ("other.bin" if difference == "name" else "large.bin")
+    times = large.stat().st_atime_ns, large.stat().st_mtime_ns
+    data = large.read_bytes()
+    other.write_bytes(b"x" + data[1:] if difference == "content" else data)
+    os.utime(other, ns=times if difference != "time" else (0, 0))
+    go_on(broken_off, other)
+    text = "This is another file than the one that was begun: choose that one."
+    expect(rows(broken_off).locator(".files-state")).to_contain_text(text)
+    expect_states(rows(broken_off), "unfinished")
+    assert keys() == []
+
+
+def test_what_s3_has_is_compared_where_the_browser_has_not_noted_it(
+    broken_off, storage, large, put_numbers
+):
+    broken_off.evaluate(
+        """() => new Promise(resolve => {
+            indexedDB.open("files-uploads").onsuccess = ({target: {result}}) => {
+                const transaction = result.transaction("parts", "readwrite");
+                transaction.objectStore("parts").clear();
+                transaction.oncomplete = resolve;
+            };
+        })"""
+    )
+    broken_off.reload()
+    expect(rows(broken_off)).to_contain_text("0\xa0bytes of 5.0\xa0MB are there.")
+    sent = put_numbers(broken_off)
+    go_on(broken_off, large)
+    expect_states(rows(broken_off), "done")
+    assert sent == [2]
+    assert File.objects.get().open().read() == large.read_bytes()
+
+
+def test_an_upload_that_is_gone_begins_anew(broken_off, large, put_numbers, errors):
+    operations.end(Operation.objects.get())
+    sent = put_numbers(broken_off)
+    held = hold(broken_off)
+    go_on(broken_off, large)
+    expect_held(broken_off, held)
+    text = "What had been sent is gone: it begins anew."
+    expect(rows(broken_off).locator(".files-state")).to_have_text(text)
+    for route in held.values():
+        route.continue_()
+    expect_states(rows(broken_off), "done")
+    assert sorted(sent) == [1, 2]
+    assert [re.search("410", error)[0] for error in errors] == ["410"]
+    errors.clear()
+
+
+def test_an_upload_that_is_given_up_leaves_nothing(broken_off, storage):
+    rows(broken_off).get_by_role("button", name="Give up").click()
+    expect_states(rows(broken_off), "canceled")
+    eventually(lambda: broken_off.wait_for_timeout(20) or open_uploads(storage), [])
+    broken_off.reload()
+    expect(broken_off.locator("#files-upload")).to_be_visible()
+    expect(rows(broken_off)).to_have_count(0)
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+def test_nobody_sees_what_somebody_else_has_begun(broken_off, live_server):
+    session = {"name": "sessionid", "value": log_in(), "url": live_server.url}
+    broken_off.context.add_cookies([session])
+    broken_off.reload()
+    expect(broken_off.locator("#files-upload")).to_be_visible()
+    broken_off.wait_for_timeout(300)
+    expect(rows(broken_off)).to_have_count(0)
+
+
+def test_two_tabs_do_not_send_the_same_upload(broken_off, large, put_numbers):
+    other = broken_off.context.new_page()
+    other.goto(LIST)
+    expect_states(rows(other), "unfinished")
+    held = hold(broken_off)
+    go_on(broken_off, large)
+    eventually(lambda: broken_off.wait_for_timeout(20) or sorted(held), [2])
+    third = broken_off.context.new_page()
+    third.goto(LIST)
+    sent = put_numbers(other)
+    go_on(other, large)
+    held[2].continue_()
+    expect_states(rows(broken_off), "done")
+    expect_states(rows(other), "canceled")
+    expect(rows(other)).to_contain_text("It has ended in another tab.")
+    expect(rows(third)).to_have_count(0)
+    assert (sent, keys()) == ([], ["large.bin"])
+
+
+@pytest.mark.parametrize("what", ["missing", "full"])
+def test_uploads_need_no_memory_of_the_browser(page, large, what):
+    script = {
+        "missing": "delete window.indexedDB; window.indexedDB = undefined",
+        "full": """IDBObjectStore.prototype.put = () => {
+            throw new DOMException("", "QuotaExceededError");
+        }""",
+    }
+    page.add_init_script(script[what])
+    page.goto(LIST)
+    expect_states(choose(page, large), "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+
+
+def test_the_last_step_is_taken_again_after_a_crash(page, long_work, large):
+    begun, may = long_work
+    page.goto(LIST)
+    choose(page, large)
+    assert begun.wait(PATIENCE)
+    eventually(lambda: page.wait_for_timeout(20) or Work.objects.exists(), True)
+    page.reload()
+    may.set()
+    expect_states(rows(page), "done")
+    link = rows(page).get_by_role("link", name="large.bin")
+    expect(link).to_have_attribute("href", f"{LIST}{File.objects.get().pk}/change/")
+
+
+# What people do meanwhile
+
+
+def test_an_upload_pauses_and_resumes(page, storage, large, put_numbers):
+    sent = put_numbers(page)
+    send_some(page, large, storage, 1)
+    rows(page).get_by_role("button", name="Pause").click()
+    expect_states(rows(page), "paused")
+    expect(rows(page).get_by_role("button", name="Resume")).to_be_focused()
+    page.context.unroute_all(behavior="ignoreErrors")
+    assert (sorted(sent), parts(storage)) == ([1, 2], [1])
+    sent.clear()
+    page.keyboard.press("Enter")
+    expect_states(rows(page), "done")
+    assert sent == [2]
+    assert File.objects.get().open().read() == large.read_bytes()
+
+
+def test_the_total_is_told_while_it_goes(page, large):
+    page.goto(LIST)
+    held = hold(page)
+    choose(page, large)
+    choose(page, payload("small.txt", b"x" * 1024))
+    expect_held(page, held)
+    held[1].continue_()
+    total = page.locator("#files-upload .files-total")
+    expect(total).to_contain_text("5.0\xa0MB of 5.0\xa0MB, files: 1 of 2")
+    expect(total).to_contain_text("left")
+    assert total.get_by_role("progressbar", name="All uploads").evaluate("bar => bar.value") > 0.99
+    held[2].continue_()
+    expect(total).to_be_hidden()
+    expect(page.locator("#files-upload").get_by_role("status").last).to_have_text(
+        "Uploaded files: 2."
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "contents"),
+    [
+        ("Skip all", {"a.txt": "old", "b.txt": "old", "c.txt": "new"}),
+        ("Replace all", {"a.txt": "new", "b.txt": "new", "c.txt": "new"}),
+        (
+            "Keep both for all",
+            {
+                "a.txt": "old",
+                "a (2).txt": "old",
+                "a (3).txt": "new",
+                "b.txt": "old",
+                "b (2).txt": "new",
+                "c.txt": "new",
+            },
+        ),
+    ],
+)
+def test_one_decision_is_for_all(page, make_file, errors, choice, contents):
+    for key in ("a.txt", "b.txt", *(["a (2).txt"] if choice.startswith("Keep") else [])):
+        make_file(key, b"old")
+    page.goto(LIST)
+    uploading = choose(page, *(payload(name) for name in ("a.txt", "c.txt", "b.txt")))
+    expect_states(uploading, "taken", "taken", "done")
+    page.get_by_role("button", name=choice).click()
+    eventually(
+        lambda: (
+            page.wait_for_timeout(20)
+            or {str(file): file.read_text() for file in File.objects.live()}
+        ),
+        contents,
+    )
+    assert_conflict(errors)
+
+
+def test_what_systems_leave_in_folders_is_left_out(page, tmp_path):
+    for name in ("f/a.txt", "f/.DS_Store", "f/g/.DS_Store", "f/g/b.txt", "f/g/Thumbs.db"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"new")
+    page.goto(f"{LIST}?folder=x/")
+    page.get_by_label("Upload a folder").set_input_files(tmp_path / "f")
+    expect_states(rows(page), "done", "done")
+    text = "Left out, as systems make them in each folder: .DS_Store (2), Thumbs.db."
+    expect(page.locator(".files-left-out")).to_have_text(text)
+    assert keys() == ["x/f/a.txt", "x/f/g/b.txt"]
+
+
+def test_the_list_shows_what_has_come_and_keeps_what_is_selected(page):
+    File.objects.bulk_create([File(object_key="a.txt"), File(object_key="z.txt")])
+    page.goto(LIST)
+    page.get_by_label("Select z.txt").check()
+    page.get_by_label("Action:").select_option("Move to trash")
+    page.get_by_label("Action:").focus()
+    choose(page, payload("b.txt"))
+    expect_rows(page, "a.txt", "b.txt", "z.txt")
+    expect(page.locator(".paginator")).to_have_text("3 files")
+    expect(page.locator(".action-counter")).to_have_text("1 of 3 selected")
+    expect(page.get_by_label("Action:")).to_be_focused()
+    page.get_by_label("Select b.txt").check()
+    expect(page.locator(".action-counter")).to_have_text("2 of 3 selected")
+    expect(rows(page)).to_have_count(1)
+    page.locator(".actions [name=index]").click()
+    expect(page.locator(".messagelist")).to_contain_text("Moved 2 files to the trash.")
+    assert keys() == ["a.txt"]
+
+
+def test_a_thousand_files_are_fifty_rows(page):
+    page.goto(LIST)
+    page.route("**/api/uploads/", lambda route: None)
+    choose(page, *(payload(f"{number:04}.txt") for number in range(1000)))
+    expect(rows(page)).to_have_count(50)
+    expect(page.locator(".files-more")).to_have_text("More that are not shown: 950.")
+    expect(page.locator(".files-numbers")).to_contain_text("files: 0 of 1000")
+
+
+def test_what_has_ended_is_cleared(page, make_file, errors):
+    make_file("a.txt")
+    page.goto(LIST)
+    expect_states(choose(page, payload("a.txt"), payload("b.txt")), "taken", "done")
+    page.get_by_role("button", name="Clear finished").click()
+    expect_states(rows(page), "taken")
+    expect(page.get_by_label("Upload files")).to_be_focused()
+    expect(page.get_by_role("button", name="Clear finished")).to_be_hidden()
+    assert_conflict(errors)
