@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.core.files.storage import default_storage
 from django.core.signals import request_started
 from django.db.models.signals import pre_save
+from django.test import Client
 from playwright.sync_api import Error, expect
 
 from files import background, operations
@@ -45,6 +46,7 @@ from tests.test_browser import (  # noqa: F401 - fixtures, too
     opening,
     page,
     payload,
+    production,
     wait_until_idle,
 )
 from tests.waiting import eventually
@@ -140,6 +142,8 @@ def test_dropped_files_and_folders_are_uploaded(page, storage, tmp_path):
     expect_states(panel.locator("li"), *["done"] * 4)
     expect(panel).to_have_css("background-color", before)
     expect_rows(page, "d/", "a.txt", "c.bin", "ü b.txt")
+    page.get_by_label("Select new/a.txt").check()
+    expect(page.locator(".action-counter")).to_have_text("1 of 3 selected")
     found = {str(file): (file.size, file.open().read()) for file in File.objects.all()}
     assert found == {f"new/{name}": (len(data), data) for name, data in contents.items()}
     assert objects(storage) == sorted(found)
@@ -492,6 +496,42 @@ def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, e
     errors.clear()
 
 
+def test_who_is_logged_out_in_the_middle_goes_on_after_a_login(
+    page, live_server, storage, large, errors, put_numbers
+):
+    """Nothing that has been sent is thrown away by that."""
+    send_some(page, large, storage, 1)
+    user = User.objects.get()
+    rows(page).get_by_role("button", name="Pause").click()
+    expect_states(rows(page), "paused")
+    page.context.unroute_all(behavior="ignoreErrors")
+    page.context.clear_cookies()
+    rows(page).get_by_role("button", name="Resume").click()
+    expect_states(rows(page), "failed")
+    client = Client()
+    client.force_login(user)
+    session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+    page.context.add_cookies([session | {"url": live_server.url}])
+    page.context.new_page().goto(LIST)
+    sent = put_numbers(page)
+    rows(page).get_by_role("button", name="Try again").click()
+    expect_states(rows(page), "done")
+    assert sent == [2]
+    assert [re.search("401", error)[0] for error in errors] == ["401"]
+    errors.clear()
+
+
+def test_the_modules_of_production_have_hashed_names(production):
+    names = production.evaluate(
+        """performance.getEntriesByType("resource").map(entry => entry.name)"""
+    )
+    modules = [name for name in names if re.search(r"/static/files/upload.*\.js$", name)]
+    assert len(modules) > 2
+    assert [name for name in modules if not re.search(r"\.[0-9a-f]{12}\.js$", name)] == []
+    expect_states(choose(production, payload("a.txt")), "done")
+    assert keys() == ["a.txt"]
+
+
 # What was broken off
 
 
@@ -753,6 +793,7 @@ def test_the_total_is_told_while_it_goes(page, large):
     choose(page, payload("small.txt", b"x" * 1024))
     expect_held(page, held)
     held[1].continue_()
+    assert page.locator("#files-upload [role=status]").all_inner_texts() == ["", ""]
     total = page.locator("#files-upload .files-total")
     expect(total).to_contain_text("5.0\xa0MB of 5.0\xa0MB, files: 1 of 2")
     expect(total).to_contain_text("left")

@@ -7,6 +7,8 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext
 
+from files.uploads import MAX_AGE
+
 ADDRESSES = {
     "files": "api:files",
     "begin": "api:uploads",
@@ -26,6 +28,7 @@ def script_config(user: Any, folder: str) -> dict[str, Any]:
         "cookie": settings.CSRF_COOKIE_NAME,
         "folder": folder,
         "user": user.pk,
+        "maxAge": MAX_AGE,
         "units": [filesizeformat(size).split("\xa0")[-1] for size in UNITS],
         "texts": _states() | _choices() | _messages(),
     }

@@ -3,10 +3,20 @@
 Knows no admin, and no address of its own.
 """
 
-from files.uploads.requests import Begin, Fields, Finish, Sign, Ticket, Upload, validate_content
+from files.uploads.requests import (
+    MAX_AGE,
+    Begin,
+    Fields,
+    Finish,
+    Sign,
+    Ticket,
+    Upload,
+    validate_content,
+)
 from files.uploads.steps import abort, begin, finish, sign, state, whole
 
 __all__ = [
+    "MAX_AGE",
     "Begin",
     "Fields",
     "Finish",

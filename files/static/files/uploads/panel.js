@@ -59,8 +59,9 @@ export class Panel {
             this.start();
         }
         this.batch = { number: this.batch.number + 1, policy: null };
+        const broken = this.uploads.filter(({ state }) => state === "unfinished");
         for (const { file, path, handle } of files) {
-            this.addOne(file, this.config.folder + path, handle);
+            this.addOne(broken, file, this.config.folder + path, handle);
         }
         this.next();
     }
@@ -73,23 +74,22 @@ export class Panel {
         }
     }
 
-    addOne(file, key, handle) {
-        const goesOn = this.uploads.find(
-            (upload) =>
-                upload.state === "unfinished" && upload.key === key && upload.parts.looksLike(file),
-        );
-        if (goesOn) {
-            goesOn.take(file);
-            return;
+    // What was broken off goes on with the same file, and anything else is new.
+    addOne(broken, file, key, handle) {
+        const same = broken.find((upload) => upload.key === key && upload.parts.looksLike(file));
+        if (same) {
+            same.take(file);
+        } else {
+            const upload = new Upload(this, { file, key, handle, batch: this.batch });
+            this.uploads.push(upload);
+            upload.wait();
         }
-        const upload = new Upload(this, { file, key, handle, batch: this.batch });
-        this.uploads.push(upload);
-        upload.wait();
     }
 
     // Show what was broken off, once no other tab sends it.
     async resume() {
-        for (const parts of await Parts.kept(this.server, this.store, this.config.user)) {
+        const { user, maxAge } = this.config;
+        for (const parts of await Parts.kept(this.server, this.store, user, maxAge)) {
             parts.isLeft().then((isLeft) => {
                 if (isLeft) {
                     this.uploads.push(Upload.unfinished(this, parts));

@@ -32,10 +32,14 @@ export class Parts {
         return Object.assign(new Parts(server, store, kept), { isNew: true });
     }
 
-    // Return those that a user has begun and that have not ended.
-    static async kept(server, store, user) {
+    // Return those that a user has begun and that have not ended, nor become too old, in seconds.
+    static async kept(server, store, user, maxAge) {
         const found = await store.all(user);
-        return found.map((about) => new Parts(server, store, about));
+        const isOld = ({ since }) => Date.now() - since > maxAge * 1000;
+        await Promise.all(found.filter(isOld).map(({ ticket }) => store.forget(ticket)));
+        return found
+            .filter((about) => !isOld(about))
+            .map((about) => new Parts(server, store, about));
     }
 
     get isComplete() {

@@ -12,11 +12,15 @@ const CALM = 1000; // milliseconds without news, before those who only hear the 
 const FRESH = 10_000; // milliseconds that the list may be behind
 const POLICIES = ["replace", "keep", "skip"];
 
-// The order of the rows by their states: what waits for somebody stands first.
+// The order of the rows: first what waits for somebody, and of the same what was chosen last.
 const ORDER = [UNDECIDED, ["failed"], ["running", "storing", "paused"], ["waiting"], OVER];
 
-function rank({ state }) {
-    return ORDER.findIndex((states) => states.includes(state));
+function ordered(uploads) {
+    return ORDER.flatMap((states) =>
+        uploads
+            .filter(({ state }) => states.includes(state))
+            .sort((a, b) => b.batch.number - a.batch.number),
+    );
 }
 
 export class View {
@@ -70,10 +74,7 @@ export class View {
     // Show the first rows, with the focus where it was when their order changes.
     renderRows() {
         const { uploads, texts } = this.panel;
-        const sorted = [...uploads].sort(
-            (a, b) => rank(a) - rank(b) || b.batch.number - a.batch.number,
-        );
-        const shown = sorted.slice(0, ROWS);
+        const shown = ordered(uploads).slice(0, ROWS);
         this.rows = new Map(shown.map((upload) => [upload, this.rowOf(upload)]));
         const elements = [...this.rows.values()].map((row) => row.element);
         const { children } = this.list;
