@@ -579,7 +579,10 @@ def pages(make_file):
 
 
 def fill_panel(page, errors):
-    expect_states(choose(page, payload("taken.txt"), payload("new.txt")), "taken", "done")
+    page.route("**/api/files/?key=slow.txt*", lambda route: None)
+    uploading = choose(page, *(payload(f"{name}.txt") for name in ("taken", "new", "slow")))
+    expect_states(uploading, "taken", "running", "done")
+    expect(page.locator(".files-policies")).to_be_visible()
     assert_conflict(errors)
 
 

@@ -687,6 +687,36 @@ def test_what_s3_has_is_compared_where_the_browser_has_not_noted_it(
     assert File.objects.get().open().read() == large.read_bytes()
 
 
+def test_a_file_that_the_browser_reads_again_need_not_be_picked(broken_off, large):
+    """It has a handle of a dropped file, too, for which it asks: nobody can answer that here."""
+    broken_off.set_content("<input type=file>")
+    broken_off.locator("input").set_input_files(large)
+    broken_off.evaluate(
+        """async () => {
+            const file = document.querySelector("input").files[0];
+            const folder = await navigator.storage.getDirectory();
+            const handle = await folder.getFileHandle(file.name, {create: true});
+            const copy = await handle.createWritable();
+            await copy.write(file);
+            await copy.close();
+            const {lastModified} = await handle.getFile();
+            await new Promise(resolve => {
+                indexedDB.open("files-uploads").onsuccess = ({target: {result}}) => {
+                    const transaction = result.transaction("uploads", "readwrite");
+                    const uploads = transaction.objectStore("uploads");
+                    uploads.getAll().onsuccess = ({target: {result: [kept]}}) => {
+                        uploads.put({...kept, handle, lastModified}).onsuccess = resolve;
+                    };
+                };
+            });
+        }"""
+    )
+    broken_off.goto(LIST)
+    rows(broken_off).get_by_role("button", name="Go on").click()
+    expect_states(rows(broken_off), "done")
+    assert File.objects.get().open().read() == large.read_bytes()
+
+
 def test_an_upload_that_is_gone_begins_anew(broken_off, large, put_numbers, errors):
     operations.end(Operation.objects.get())
     sent = put_numbers(broken_off)
