@@ -28,7 +28,7 @@ export class View {
         this.panel = panel;
         this.rows = new Map();
         this.hasNew = false; // files that the list does not show
-        this.freshAt = 0;
+        this.freshAt = -FRESH;
         const part = (name) => element.querySelector(`.files-${name}`);
         this.list = element.querySelector("ul");
         this.total = part("total");
