@@ -317,7 +317,8 @@ def test_all_pages_of_the_parts_are_the_state(admin_client, storage):
 
 
 @pytest.mark.needs("checksums")
-@pytest.mark.parametrize("end", ["finish", "abort", "S3"])
+@pytest.mark.usefixtures("unfinished_uploads")
+@pytest.mark.parametrize("end", ["finish", "abort", "S3", "row"])
 def test_an_upload_that_is_over_has_no_state(admin_client, storage, end):
     plan = begin(admin_client).json()
     digests = send(admin_client, plan)
@@ -325,9 +326,10 @@ def test_an_upload_that_is_over_has_no_state(admin_client, storage, end):
         ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
     elif end == "abort":
         abort(admin_client, plan)
+    elif end == "S3":
+        storage.abort_upload("big.bin", Operation.objects.get().upload_id)
     else:
-        upload_id = Operation.objects.get().upload_id
-        storage.abort_upload("big.bin", upload_id)
+        Operation.objects.all().delete()
     response = ask(admin_client, "state", ticket=plan["ticket"])
     assert refused(response) == (410, "This upload is over: begin again.")
     abort(admin_client, plan)

@@ -90,12 +90,14 @@ export class Panel {
     async resume() {
         const { user, maxAge } = this.config;
         for (const parts of await Parts.kept(this.server, this.store, user, maxAge)) {
-            parts.isLeft().then((isLeft) => {
-                if (isLeft) {
-                    this.uploads.push(Upload.unfinished(this, parts));
-                    this.next();
-                }
-            });
+            parts.free().then(() => this.offer(parts));
+        }
+    }
+
+    async offer(parts) {
+        if (await parts.isLeft()) {
+            this.uploads.push(Upload.unfinished(this, parts));
+            this.next();
         }
     }
 

@@ -65,12 +65,13 @@ export class Parts {
         return ["name", "size", "lastModified"].every((name) => file[name] === this.about[name]);
     }
 
-    async isOf(file) {
-        try {
-            return this.looksLike(file) && (await sha256(this.slice(file, 1))) === this.about.first;
-        } catch {
-            return false; // it cannot be read
+    // Return whether the file is the "same", or an "other" one, or the upload has "ended".
+    async known(file) {
+        if (!(await this.isLeft())) {
+            return "ended";
         }
+        const isSame = async () => (await sha256(this.slice(file, 1))) === this.about.first;
+        return this.looksLike(file) && (await isSame()) ? "same" : "other";
     }
 
     // Do what no other tab may do with this upload meanwhile.
@@ -84,9 +85,13 @@ export class Parts {
         return navigator.locks.request(this.about.ticket, { ifAvailable: true }, run);
     }
 
-    // Wait until no other tab sends it; return whether it has not ended there.
+    // Wait until no other tab sends it.
+    free() {
+        return navigator.locks.request(this.about.ticket, () => undefined);
+    }
+
+    // Return whether it has not ended in another tab, which may have sent more of it.
     async isLeft() {
-        await navigator.locks.request(this.about.ticket, () => undefined);
         this.digests = await this.store.digests(this.about.ticket);
         return this.store.has(this.about.ticket);
     }

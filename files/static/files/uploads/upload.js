@@ -251,14 +251,19 @@ export class Upload {
     }
 
     async take(file) {
+        const { parts } = this;
         const { texts } = this.panel;
-        if (!(await this.parts.isLeft())) {
+        const known = await parts.alone(() => parts.known(file)).catch((error) => error.message);
+        if (this.state !== "unfinished") {
+            return; // it goes on since
+        }
+        if (known === "ended") {
             this.parts = null;
             this.show("canceled", texts.ended);
-        } else if (await this.parts.isOf(file)) {
+        } else if (known === "same") {
             this.again({ file });
         } else {
-            this.offer(texts.other);
+            this.offer(known === "other" ? texts.other : known);
         }
     }
 }
