@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
 
@@ -651,6 +652,26 @@ def broken_off(page, storage, large):
     return page
 
 
+def in_store(page, name, change="null"):
+    """Change what the browser keeps of the one upload; return how many there were."""
+    return page.evaluate(
+        """(name) => new Promise(resolve => {
+            indexedDB.open("files-uploads").onsuccess = ({target: {result: database}}) => {
+                const transaction = database.transaction(name, "readwrite");
+                const store = transaction.objectStore(name);
+                let number;
+                store.getAll().onsuccess = ({target: {result: all}}) => {
+                    const [kept] = all;
+                    number = all.length;
+                    CHANGE;
+                };
+                transaction.oncomplete = () => resolve(number);
+            };
+        })""".replace("CHANGE", change),
+        name,
+    )
+
+
 @pytest.mark.usefixtures("unfinished_uploads")
 @pytest.mark.parametrize("difference", ["name", "content", "time"])
 def test_another_file_does_not_go_on(broken_off, large, tmp_path, difference):
@@ -669,15 +690,7 @@ def test_another_file_does_not_go_on(broken_off, large, tmp_path, difference):
 def test_what_s3_has_is_compared_where_the_browser_has_not_noted_it(
     broken_off, storage, large, put_numbers
 ):
-    broken_off.evaluate(
-        """() => new Promise(resolve => {
-            indexedDB.open("files-uploads").onsuccess = ({target: {result}}) => {
-                const transaction = result.transaction("parts", "readwrite");
-                transaction.objectStore("parts").clear();
-                transaction.oncomplete = resolve;
-            };
-        })"""
-    )
+    in_store(broken_off, "parts", "store.clear()")
     broken_off.reload()
     expect(rows(broken_off)).to_contain_text("0\xa0bytes of 5.0\xa0MB are there.")
     sent = put_numbers(broken_off)
@@ -699,18 +712,10 @@ def test_a_file_that_the_browser_reads_again_need_not_be_picked(broken_off, larg
             const copy = await handle.createWritable();
             await copy.write(file);
             await copy.close();
-            const {lastModified} = await handle.getFile();
-            await new Promise(resolve => {
-                indexedDB.open("files-uploads").onsuccess = ({target: {result}}) => {
-                    const transaction = result.transaction("uploads", "readwrite");
-                    const uploads = transaction.objectStore("uploads");
-                    uploads.getAll().onsuccess = ({target: {result: [kept]}}) => {
-                        uploads.put({...kept, handle, lastModified}).onsuccess = resolve;
-                    };
-                };
-            });
+            window.again = {handle, lastModified: (await handle.getFile()).lastModified};
         }"""
     )
+    in_store(broken_off, "uploads", "store.put({...kept, ...window.again})")
     broken_off.goto(LIST)
     rows(broken_off).get_by_role("button", name="Go on").click()
     expect_states(rows(broken_off), "done")
@@ -743,13 +748,25 @@ def test_an_upload_that_is_given_up_leaves_nothing(broken_off, storage):
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
+def test_what_is_too_old_to_go_on_is_forgotten(broken_off):
+    for days in (7.1, 6.9):
+        since = f"Date.now() - {days} * 24 * 3600 * 1000"
+        change = f"store.put({{...kept, ticket: '{days}', key: '{days}', since: {since}}})"
+        in_store(broken_off, "uploads", change)
+    broken_off.reload()
+    expect(rows(broken_off).locator(".files-name")).to_have_text(["large.bin", "6.9"])
+    eventually(lambda: in_store(broken_off, "uploads"), 2)
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
 def test_nobody_sees_what_somebody_else_has_begun(broken_off, live_server):
     session = {"name": "sessionid", "value": log_in(), "url": live_server.url}
     broken_off.context.add_cookies([session])
+    user = User.objects.latest("pk").pk
+    own = f"user: {user}, ticket: 'own', key: 'own.bin', since: kept.since - 1"  # shown last
+    in_store(broken_off, "uploads", f"store.put({{...kept, {own}}})")
     broken_off.reload()
-    expect(broken_off.locator("#files-upload")).to_be_visible()
-    broken_off.wait_for_timeout(300)
-    expect(rows(broken_off)).to_have_count(0)
+    expect(rows(broken_off).locator(".files-name")).to_have_text(["own.bin"])
 
 
 def test_two_tabs_do_not_send_the_same_upload(broken_off, large, put_numbers):
@@ -874,6 +891,26 @@ def test_one_decision_is_for_all(page, make_file, errors, choice, contents):
     assert_conflict(errors)
 
 
+def test_a_decision_for_all_is_for_what_is_found_later_too(page, make_file, errors):
+    for key in ("a.txt", "b.txt"):
+        make_file(key, b"old")
+    later = []
+
+    def answer(route):
+        is_later = route.request.post_data_json["key"] == "b.txt"
+        later.append(route) if is_later else route.continue_()
+
+    page.route("**/api/uploads/", answer)
+    page.goto(LIST)
+    uploading = choose(page, payload("a.txt"), payload("b.txt"))
+    expect_states(uploading, "taken", "running")
+    page.get_by_role("button", name="Skip all").click()
+    expect_states(uploading, "running", "canceled")
+    later[0].continue_()
+    expect_states(uploading, "canceled", "canceled")
+    assert_conflict(errors)
+
+
 def test_what_systems_leave_in_folders_is_left_out(page, tmp_path):
     for name in ("f/a.txt", "f/.DS_Store", "f/g/.DS_Store", "f/g/b.txt", "f/g/Thumbs.db"):
         path = tmp_path / name
@@ -904,6 +941,42 @@ def test_the_list_shows_what_has_come_and_keeps_what_is_selected(page):
     page.locator(".actions [name=index]").click()
     expect(page.locator(".messagelist")).to_contain_text("Moved 2 files to the trash.")
     assert keys() == ["a.txt"]
+
+
+def test_the_focus_stays_when_rows_change_their_order(page, make_file, large, errors):
+    make_file("a.txt")
+    page.goto(LIST)
+    held = hold(page)
+    choose(page, large)
+    expect_held(page, held)
+    page.get_by_role("button", name="Pause").focus()
+    expect_states(choose(page, payload("a.txt")), "taken", "running")
+    expect(page.get_by_role("button", name="Pause: large.bin")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel: large.bin").click()
+    expect_states(rows(page), "taken", "canceled")
+    assert_conflict(errors)
+
+
+def test_what_happens_is_told_once_it_is_calm(page, make_file, errors):
+    """Those who hear the page hear no number for each file."""
+    names = [f"{number}.txt" for number in range(10)]
+    for name in names:
+        make_file(name)
+    answers = []
+    page.on("response", lambda answer: answers.append(answer.status))
+    page.clock.install()
+    page.goto(LIST)
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
+    choose(page, *map(payload, names))
+    eventually(lambda: page.wait_for_timeout(20) or answers.count(409), 10)
+    page.clock.run_for(900)
+    expect_states(rows(page), *["taken"] * 10)
+    status = page.locator("#files-upload .files-done")
+    expect(status).to_be_empty()
+    page.clock.run_for(1000)
+    expect(status).to_have_text("Keys that are taken: 10.")
+    assert_conflict(errors)
 
 
 def test_a_thousand_files_are_fifty_rows(page):

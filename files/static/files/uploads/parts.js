@@ -18,7 +18,6 @@ export class Parts {
         this.store = store;
         this.about = about;
         this.digests = new Map(); // of the parts that have been sent, by their numbers
-        this.isNew = false;
         this.count = Math.ceil(about.size / about.partSize);
     }
 
@@ -29,7 +28,7 @@ export class Parts {
         if (!(await store.keep(kept))) {
             await store.keep({ ...kept, handle: undefined }); // not each browser keeps them
         }
-        return Object.assign(new Parts(server, store, kept), { isNew: true });
+        return new Parts(server, store, kept);
     }
 
     // Return those that a user has begun and that have not ended, nor become too old, in seconds.

@@ -130,10 +130,7 @@ export class Upload {
         return parts.alone(async () => {
             this.going(text);
             if (!parts.isComplete) {
-                if (!parts.isNew) {
-                    await parts.compare(file, signal);
-                }
-                parts.isNew = false; // whatever stops it now
+                await parts.compare(file, signal);
                 this.loaded = parts.sent;
                 await parts.send(file, signal, (bytes) => this.progress(bytes));
             }
