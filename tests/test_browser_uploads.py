@@ -522,6 +522,25 @@ def test_who_is_logged_out_in_the_middle_goes_on_after_a_login(
     errors.clear()
 
 
+def test_what_is_refused_for_good_begins_anew(page, make_file, storage, large, errors):
+    file = make_file("large.bin", b"old")
+    page.goto(LIST)
+    held = hold(page)
+    expect_states(choose(page, large), "taken")
+    rows(page).get_by_role("button", name="Replace").click()
+    expect_held(page, held)
+    file.rename("other.bin")
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "failed")
+    expect(rows(page)).to_contain_text("The file has been moved or deleted: begin again.")
+    eventually(lambda: page.wait_for_timeout(20) or open_uploads(storage), [])
+    rows(page).get_by_role("button", name="Try again").click()
+    expect_states(rows(page), "done")
+    assert keys() == ["large.bin", "other.bin"]
+    assert sorted(re.search("400|409", error)[0] for error in errors) == ["400", "409"]
+    errors.clear()
+
+
 def test_the_modules_of_production_have_hashed_names(production):
     names = production.evaluate(
         """performance.getEntriesByType("resource").map(entry => entry.name)"""
