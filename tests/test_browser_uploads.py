@@ -549,7 +549,7 @@ def test_the_modules_of_production_have_hashed_names(production):
     assert len(modules) > 2
     assert [name for name in modules if not re.search(r"\.[0-9a-f]{12}\.js$", name)] == []
     expect_states(choose(production, payload("a.txt")), "done")
-    assert keys() == ["a.txt"]
+    expect_rows(production, "a.txt")
 
 
 # What was broken off
