@@ -947,7 +947,7 @@ def production(open_page, serve, static):
 
 def test_a_browser_takes_the_cookies_of_production(production):
     found = {cookie["name"]: cookie["secure"] for cookie in production.context.cookies()}
-    own = {"__Host-csrftoken": True, "__Host-sessionid": True}
+    own = {"__Host-csrftoken": True, "__Host-sessionid": True, "timezone": False}
     assert found == {"sessionid": False, **own}  # that of the other tests
 
 
