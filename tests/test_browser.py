@@ -209,7 +209,7 @@ def test_script_in_keys_does_not_run(page, make_file, errors):
         assert_no_script(page)
     page.goto(detail(file))
     page.get_by_role("button", name="Move to trash").click()  # and its message
-    expect(page.locator(".messagelist")).to_contain_text(SCRIPT)
+    expect(page.locator(".messagelist")).to_contain_text(SCRIPT[:40])
     assert_no_script(page)
 
 

@@ -1,7 +1,9 @@
 // Keys on the admin's pages: "/" leads to the search, and long names are shown to who goes there.
 
 const TYPING = "input:not([type=checkbox], [type=submit], [type=button]), textarea, select";
-const CUT = "#content h1, .breadcrumbs li, #content-main form li, #result_list .field-key a";
+const CUT =
+    "#content h1, .breadcrumbs a, .breadcrumbs [aria-current]," +
+    "#content-main form li, #result_list .field-key a";
 
 function leadsToSearch(event) {
     const isPlain = event.key === "/" && !(event.ctrlKey || event.altKey || event.metaKey);
@@ -24,8 +26,6 @@ for (const element of document.querySelectorAll(CUT)) {
         element.scrollWidth > element.clientWidth + 1;
     if (isCut) {
         element.title = element.textContent.trim();
-        if (!element.querySelector("a") && !element.matches("a")) {
-            element.tabIndex = 0;
-        }
+        element.tabIndex = 0;
     }
 }
