@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from files.keys import brief
 from files.models import Range, Run, Token, Work
 from project.sandbox.samples import samples
 from tests.test_browser import (  # noqa: F401 - fixtures among them
@@ -39,6 +40,8 @@ DJANGOS = {
 }
 # What others make, whole: the page of the API is Swagger UI's.
 OTHERS = {"exclude": [".swagger-ui"]}
+
+PAGES = ["object", "rename", "replace", "history"]  # of a file
 
 PHONE = {"viewport": {"width": 375, "height": 812}}
 LOOKS = {"light": {"color_scheme": "light"}, "dark": {"color_scheme": "dark"}, "narrow": PHONE}
@@ -80,7 +83,8 @@ def addresses(make_file):
             f"{LIST}?state=trash",
             f"{LIST}?folder=nothing/",
             *map(detail, [*files, trashed]),
-            *(f"{LIST}{files[0].pk}/{name}/" for name in ("rename", "replace", "history")),
+            *(f"{LIST}{file.pk}/preview/" for file in files),
+            *(f"{LIST}{files[0].pk}/{name}/" for name in PAGES),
             f"{LIST}{trashed.pk}/delete/",
             f"{LIST}add/?folder=a/",
             f"{LIST}work/{work.pk}/",
@@ -264,6 +268,8 @@ def test_a_long_key_takes_two_lines(open_page, make_file, look):  # noqa: F811
     page.goto(detail(file))
     lines += page.evaluate(LINES, NAMES)
     assert (len(lines), max(lines)) == (10, 2)
+    page.get_by_role("button", name="Move to trash").click()
+    expect(page.locator(".messagelist")).to_contain_text(f"“{brief(LONG)}”: Moved to the trash.")
 
 
 def test_the_rest_of_a_long_key_is_shown_on_demand(page, make_file):  # noqa: F811
