@@ -242,7 +242,7 @@ def test_files_come_within_the_first_screen_of_a_phone(open_page):  # noqa: F811
     make(*(f"{number}.txt" for number in range(20)), size=1)
     Work.objects.create(user_id=User.objects.get().pk, title="Move", url=LIST)
     page.goto(LIST)
-    box = page.locator("#files tr").nth(4).bounding_box()
+    box = page.locator("#files tr").nth(7).bounding_box()
     assert box["y"] + box["height"] < PHONE["viewport"]["height"]
 
 
