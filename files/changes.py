@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from files import operations
-from files.keys import validate_new_key, visible
+from files.keys import brief, validate_new_key, visible
 from files.models import File
 
 TAKEN = _("There is a file of this key already.")
@@ -33,18 +33,20 @@ def validate_free_key(key: str) -> None:
         raise ValidationError(NO_ROW, "object")
 
 
-# Each returns what the history tells, and raises what the operation of the file raises.
+# Each returns what the history tells, with long keys cut, and raises what the operation raises.
 
 
 def rename(user: Any, file: File, key: str) -> str:
     """Give the file another key. Raises ValidationError for one that is taken."""
-    old = visible(str(file))
+    old = str(file)
     try:
         file.rename(key)
     except FileExistsError:
         validate_free_key(key)
         raise
-    return note(user, file, gettext("Renamed from %s.") % old)
+    text = gettext("Renamed from %s.")
+    note(user, file, text % visible(old))
+    return text % brief(old)
 
 
 def replace(user: Any, file: File, content: Any) -> str:
@@ -66,8 +68,9 @@ def restore(user: Any, file: File) -> str:
     file.restore()
     if str(file) == wanted:
         return note(user, file, gettext("Restored from the trash."))
-    text = gettext("Restored under this key, since “%s” is taken.") % visible(wanted)
-    return note(user, file, text)
+    text = gettext("Restored under this key, since “%s” is taken.")
+    note(user, file, text % visible(wanted))
+    return text % brief(wanted)
 
 
 def delete(user: Any, file: File) -> str:
@@ -101,4 +104,4 @@ def note(user: Any, file: File, message: Any, flag: int = CHANGE) -> str:
 
 def about(file: File, text: str) -> str:
     """Return what people read of something that is about this file."""
-    return f"“{visible(file.name)}”: {text}"
+    return f"“{brief(file.name)}”: {text}"

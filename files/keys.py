@@ -9,6 +9,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
 MAX_KEY_LENGTH = 1024  # bytes of UTF-8, S3's limit
+LINE = 80  # characters that a message shows of a key
 RESERVED = ".files/"  # what the project keeps for itself in the bucket
 OWNER = f"{RESERVED}owner"  # the object that names the database which owns the bucket
 
@@ -86,6 +87,12 @@ def _named(key: str) -> str:
         return key
     names = {ord(character): _name(character) for character in set(key) if _is_unseen(character)}
     return key.translate(names)
+
+
+def brief(key: str) -> str:
+    """Return what is visible of the key in one line: a long one without its middle."""
+    seen = visible(key)
+    return seen if len(seen) <= LINE else f"{seen[: LINE // 2]}…{seen[-LINE // 2 :]}"
 
 
 def _is_unseen(character: str) -> bool:

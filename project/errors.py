@@ -106,7 +106,7 @@ def answer(
         response = problem(status, text)
     else:
         content, kind = text, "text/plain; charset=utf-8"
-        context |= {"title": title, "text": text}
+        context |= {"title": title, "text": text, "trail": [(title, "")], "back": _back(request)}
         context |= {name: getattr(admin.site, name) for name in ("site_header", "site_title")}
         with suppress(ValueError):  # where nobody has collected the static files
             content = render_to_string("error.html", context, rendered_for)
@@ -114,3 +114,10 @@ def answer(
         response = HttpResponse(content, content_type=kind, status=status)
     patch_vary_headers(response, ["Accept"])
     return response
+
+
+def _back(request: HttpRequest) -> str:
+    """Return the address that one came from, empty where that is none of this site's."""
+    address = request.headers.get("Referer", "")
+    is_ours = address.startswith(f"{request.scheme}://{request.headers.get('Host')}/")
+    return address if is_ours else ""

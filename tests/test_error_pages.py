@@ -78,6 +78,25 @@ def test_a_browser_gets_a_page(ask, error):
     assert "a secret" not in page
 
 
+START = '<a href="/admin/">Back to the start</a>'
+HERE = "http://testserver/admin/files/file/?folder=a/"
+
+
+@pytest.mark.parametrize(
+    ("referer", "link"),
+    [
+        (HERE, f'<a href="{HERE}">Back to where you were</a>'),
+        ("", START),
+        ("https://evil.example.com/", START),
+        ("http://testserver.evil.example.com/", START),
+        ("javascript://testserver/", START),
+    ],
+)
+def test_a_page_leads_back(ask, referer, link):
+    page = ask(403, Accept=BROWSER, Host="testserver", Referer=referer).content.decode()
+    assert [line for line in page.splitlines() if "Back to" in line] == [f"<p>{link}</p>"]
+
+
 @pytest.mark.parametrize("error", [400, 404, 413, "csrf"])
 def test_a_page_asks_the_database_nothing(ask, django_assert_num_queries, error):
     with django_assert_num_queries(0):

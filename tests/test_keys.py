@@ -2,7 +2,7 @@
 
 import pytest
 
-from files.keys import folder_of, folders_to, name_of, shown, visible
+from files.keys import brief, folder_of, folders_to, name_of, shown, visible
 
 
 def test_folders_lead_from_the_top():
@@ -40,3 +40,12 @@ def test_control_characters_are_shown_as_pictures():
 )
 def test_what_nobody_would_see_is_shown(key, seen):
     assert visible(key) == seen
+
+
+@pytest.mark.parametrize(("length", "seen"), [(80, "a" * 80), (81, f"{'a' * 40}…{'a' * 40}")])
+def test_a_line_has_the_beginning_and_the_end_of_a_long_key(length, seen):
+    assert brief("a" * length) == seen
+
+
+def test_a_line_shows_what_nobody_would_see():
+    assert brief("a\n") == "a␊"

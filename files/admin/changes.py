@@ -24,7 +24,7 @@ from files.admin.places import file_url, leading, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages, answering
 from files.bodies import takes_upload
 from files.errors import reason
-from files.keys import folder_of, name_of, visible
+from files.keys import brief, folder_of, name_of
 from files.models import File, Work
 
 MOVE = _("Rename or move")
@@ -213,7 +213,7 @@ class FileChanges(WorkPages):
             if can_be_undone:
                 work.note_undo(file.pk, before, str(file))
 
-        work = self.do_work(request, f"{title}: {visible(file.name)}", work_on, url=url)
+        work = self.do_work(request, f"{title}: {brief(file.name)}", work_on, url=url)
         self.show_work(request, work)
 
     def _list_after(self, request: HttpRequest, **place: str) -> str:

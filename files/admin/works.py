@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 
 from files import background
 from files.admin.permissions import FilePermissions
+from files.admin.places import trail
 from files.models import Work
 
 REFRESH = 2  # seconds between two looks at work that is under way
@@ -109,6 +110,7 @@ class WorkPages(FilePermissions):
         context = self.admin_site.each_context(request) | {
             "title": work.title,
             "opts": self.opts,
+            "trail": trail("", (work.title, "")),
             "work": work,
             "told": [(DEFAULT_TAGS[level], linked(text, url)) for level, text, url in work.told()],
             "undo": self._can_be_undone(request, work) and undo_button(work),

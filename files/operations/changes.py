@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Case, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from files import activity, audit
 from files.keys import RESERVED, validate_new_key
@@ -46,7 +47,7 @@ def _changing(file: "File", *new_keys: str, but: Operation | None = None) -> Ite
         if row is None or not _is_same(row, file):
             raise conflict(str(file))
         for key in found:
-            raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
+            raise FileExistsError(errno.EEXIST, gettext("There is a file of this key"), key)
         settle_all(keys, but)
         yield
 
@@ -110,7 +111,7 @@ def _creating(
     with locked(key):
         settle_all([key], operation)
         if rows().filter(object_key=key).exists():
-            raise FileExistsError(errno.EEXIST, "There is a file of this key", key)
+            raise FileExistsError(errno.EEXIST, gettext("There is a file of this key"), key)
         operation = operation or Operation.begin(Operation.Kind.CREATE, key)
         with _under_way(operation):
             stat = make(mark=operation.mark, on_upload=operation.note_upload)

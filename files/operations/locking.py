@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
+from django.utils.translation import gettext
 
 from files.storage import ObjectChangedError
 
@@ -114,5 +115,5 @@ def _call(function: str, keys: Sequence[str]) -> list[bool]:
 
 
 def conflict(key: str) -> ConflictError:
-    text = "Another operation on the file is under way or has changed it: try again"
+    text = gettext("Another operation on the file is under way or has changed it: try again")
     return ConflictError(errno.ESTALE, text, key)

@@ -4,6 +4,9 @@ import errno
 import re
 from collections.abc import Iterator
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from files.storage.bucket import NETWORK_ERRORS, Bucket, Response, back_off
 from files.storage.errors import S3Error, S3UnavailableError, changed
 
@@ -12,7 +15,7 @@ CHUNK = 2**20  # bytes
 BREAKS = 5
 PROGRESS = 8 * 2**20
 
-REPLACED = "The object changed while it was being read"
+REPLACED = _("The object changed while it was being read")
 
 
 class Body:
@@ -90,7 +93,7 @@ def _extent(response: Response) -> tuple[int, int, int]:
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
         if not found:
-            raise S3Error(errno.EIO, "S3 sent a part of an object without saying which")
+            raise S3Error(errno.EIO, gettext("S3 sent a part of an object without saying which"))
         first, last, size = map(int, found.groups())
         return first, last + 1, size
     size = int(response.headers.get("Content-Length", 0))

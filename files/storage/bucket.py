@@ -21,6 +21,7 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext
 
 from files.keys import MAX_KEY_LENGTH
 from files.storage.circuit import asking, circuit_of
@@ -124,8 +125,8 @@ class Bucket:
         """Return the key with the location. Raises S3Error where it is longer than S3's limit."""
         full = self._location + key
         if len(full.encode()) > MAX_KEY_LENGTH:
-            text = f"S3 keeps no key of more than {MAX_KEY_LENGTH} bytes, the location among them"
-            raise S3Error(errno.ENAMETOOLONG, text, key)
+            text = gettext("S3 keeps no key of more than %d bytes, the location among them")
+            raise S3Error(errno.ENAMETOOLONG, text % MAX_KEY_LENGTH, key)
         return full
 
     @property

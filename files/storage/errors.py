@@ -6,7 +6,7 @@ each names the object's key as its `filename`.
 """
 
 import errno
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -19,6 +19,9 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 
 class S3Error(OSError):
@@ -64,21 +67,33 @@ MISSING = {
     *("NoSuchBucketPolicy", "NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration"),
     "NoSuchPublicAccessBlockConfiguration",
 }
-NEW_CREDENTIALS = "get new ones, as by `aws sso login`, or see why the role gives none"
+NEW_CREDENTIALS = _("get new ones, as by `aws sso login`, or see why the role gives none")
+
+
+def _new(why: Any) -> Any:
+    return format_lazy("{}: {}", why, NEW_CREDENTIALS)
+
 
 # Codes that are about who asks, and not about the object, with what to do.
 ADVICE = {
-    "ExpiredToken": f"the temporary credentials have expired: {NEW_CREDENTIALS}",
-    "InvalidAccessKeyId": "S3 knows no such access key: check AWS_ACCESS_KEY_ID or the profile, and"
-    " that the key belongs to this endpoint",
-    "InvalidSecurity": f"the credentials are not valid: {NEW_CREDENTIALS}",
-    "InvalidToken": f"the session token is not valid: {NEW_CREDENTIALS}",
-    "NotSignedUp": "the account has not signed up for S3",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it by NTP",
-    "SignatureDoesNotMatch": "the secret key is not that of the access key: check"
-    " AWS_SECRET_ACCESS_KEY or the profile, and that no proxy changes the request",
-    "TokenRefreshRequired": f"the session token must be renewed: {NEW_CREDENTIALS}",
+    "ExpiredToken": _new(_("the temporary credentials have expired")),
+    "InvalidAccessKeyId": _(
+        "S3 knows no such access key: check AWS_ACCESS_KEY_ID or the profile, and that the key"
+        " belongs to this endpoint"
+    ),
+    "InvalidSecurity": _new(_("the credentials are not valid")),
+    "InvalidToken": _new(_("the session token is not valid")),
+    "NotSignedUp": _("the account has not signed up for S3"),
+    "RequestTimeTooSkewed": _("the clock of this machine is wrong: set it by NTP"),
+    "SignatureDoesNotMatch": _(
+        "the secret key is not that of the access key: check AWS_SECRET_ACCESS_KEY or the profile,"
+        " and that no proxy changes the request"
+    ),
+    "TokenRefreshRequired": _new(_("the session token must be renewed")),
 }
+
+TAKEN = _("There is an object of this key")
+CHANGED = _("The object has changed meanwhile")
 
 # The permission that an operation needs, where it has not the operation's name.
 ACTIONS = {
@@ -110,15 +125,17 @@ def refused(refusal: Refusal) -> OSError:
     """Return Python's error for a refusal."""
     status, code, key = refusal.status, refusal.code, refusal.key
     if code in ADVICE:
-        text = f"S3 refuses the credentials ({code}): {ADVICE[code]}"
-        return PermissionError(errno.EACCES, text, key)
+        text = gettext("S3 refuses the credentials (%(code)s): %(advice)s")
+        return PermissionError(errno.EACCES, text % {"code": code, "advice": ADVICE[code]}, key)
     if status in {409, 412} and code in CONDITIONS:
         return taken(key) if refusal.makes_new else changed(key)
     if status == 404 and code in MISSING:
-        text = f"There is no such object in the bucket {refusal.bucket}"
+        text = gettext("There is no such object in the bucket %s") % refusal.bucket
         return FileNotFoundError(errno.ENOENT, text, key)
     if code in ARCHIVED_CODES:
-        text = "The object is archived: restore it in S3 first, by `aws s3api restore-object`"
+        text = gettext(
+            "The object is archived: restore it in S3 first, by `aws s3api restore-object`"
+        )
         return ArchivedError(errno.EIO, text, key)
     if status == 403:
         return PermissionError(errno.EACCES, _forbidden(refusal), key)
@@ -128,25 +145,25 @@ def refused(refusal: Refusal) -> OSError:
     return S3Error(errno.EIO, _other(refusal), key)
 
 
-def taken(key: str, text: str = "There is an object of this key") -> FileExistsError:
+def taken(key: str, text: Any = TAKEN) -> FileExistsError:
     """Return the error of a write that makes no object, as there is one."""
-    return FileExistsError(errno.EEXIST, text, key)
+    return FileExistsError(errno.EEXIST, str(text), key)
 
 
-def changed(key: str, text: str = "The object has changed meanwhile") -> ObjectChangedError:
+def changed(key: str, text: Any = CHANGED) -> ObjectChangedError:
     """Return the error of an object that is not the one that was meant."""
-    return ObjectChangedError(errno.ESTALE, text, key)
+    return ObjectChangedError(errno.ESTALE, str(text), key)
 
 
 def no_object(key: str) -> S3Error:
     """Return the error of an answer that is about something else than an object, as the bucket."""
-    text = "S3 answers without size, ETag or time: this server does not keep this key"
+    text = gettext("S3 answers without size, ETag or time: this server does not keep this key")
     return S3Error(errno.EIO, text, key)
 
 
 def folded(key: str) -> S3Error:
     """Return the error of a key by which the server keeps no object, as it takes it for another."""
-    text = (
+    text = gettext(
         "This S3 server takes the key for another one: choose a key without //, \\, a slash at"
         " either end, and the segments . and .."
     )
@@ -162,7 +179,7 @@ def unreachable(endpoint: str, key: str, error: Exception) -> S3UnavailableError
 def failed(endpoint: str, key: str, error: BotoCoreError) -> Exception:
     """Return Python's error for what botocore raises before or without an answer of S3."""
     if isinstance(error, NO_CREDENTIALS):
-        text = f"There are no credentials for S3: {error}".rstrip(".")
+        text = gettext("There are no credentials for S3: %s") % str(error).rstrip(".")
         return PermissionError(errno.EACCES, text, key)
     if isinstance(error, ParamValidationError):
         return ValueError(str(error))
@@ -174,18 +191,23 @@ def failed(endpoint: str, key: str, error: BotoCoreError) -> Exception:
 def _forbidden(refusal: Refusal) -> str:
     code = refusal.code if refusal.code not in {"", "403"} else "Forbidden"
     if refusal.operation in READS:
-        return (
-            f"S3 refuses the object ({code}): allow s3:GetObject on it to the role of this process,"
-            f" and s3:ListBucket on the bucket {refusal.bucket}, without which S3 refuses a missing"
-            " object too"
+        text = gettext(
+            "S3 refuses the object (%(code)s): allow s3:GetObject on it to the role of this"
+            " process, and s3:ListBucket on the bucket %(bucket)s, without which S3 refuses a"
+            " missing object too"
         )
+        return text % {"code": code, "bucket": refusal.bucket}
     action = ACTIONS.get(refusal.operation, f"s3:{refusal.operation}")
-    return f"S3 refuses {refusal.operation} ({code}): allow {action} to the role of this process"
+    text = gettext(
+        "S3 refuses %(operation)s (%(code)s): allow %(action)s to the role of this process"
+    )
+    return text % {"operation": refusal.operation, "code": code, "action": action}
 
 
 def _other(refusal: Refusal) -> str:
+    about = {"operation": refusal.operation, "bucket": refusal.bucket, "region": refusal.region}
     message = refusal.message
     if refusal.region:
-        message = f"the bucket {refusal.bucket} is in {refusal.region}: set AWS_REGION"
-    text = f"S3 refuses {refusal.operation} in the bucket {refusal.bucket}:"
+        message = gettext("the bucket %(bucket)s is in %(region)s: set AWS_REGION") % about
+    text = gettext("S3 refuses %(operation)s in the bucket %(bucket)s:") % about
     return f"{text} {refusal.status} {refusal.code} {message}".rstrip()

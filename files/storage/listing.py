@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
+from django.utils.translation import gettext
+
 from files.storage.bucket import Bucket
 from files.storage.errors import S3Error
 from files.storage.stat import STANDARD, ObjectStat, whole_seconds
@@ -107,11 +109,12 @@ def _parse(prefix: str, body: bytes, location: int) -> Page:
             for folder in root.iterfind(f"{space}CommonPrefixes/{space}Prefix")
         ]
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError):
-        text = "S3's listing cannot be read: this server encodes keys otherwise than AWS"
+        text = gettext("S3's listing cannot be read: this server encodes keys otherwise than AWS")
         raise S3Error(errno.EIO, text, prefix) from None
     token = root.findtext(f"{space}NextContinuationToken") or ""
     if root.findtext(f"{space}IsTruncated") == "true" and not token:
-        raise S3Error(errno.EIO, "S3 breaks off its listing and does not say how to go on", prefix)
+        text = gettext("S3 breaks off its listing and does not say how to go on")
+        raise S3Error(errno.EIO, text, prefix)
     return Page(entries, folders, token, contents)
 
 

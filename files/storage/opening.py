@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.files.base import File
+from django.utils.translation import gettext_lazy as _
 
 from files.storage.errors import taken
 
 READING = {"r", "rt", "br"}  # modes, each with its letters in order
 WRITING = {"w", "tw", "bw", "x", "tx", "bx"}
-TAKEN = "There is an object of this key; File.replace() puts another content under it"
+TAKEN = _("There is an object of this key; File.replace() puts another content under it")
 SPOOL = 8 * 2**20  # bytes that wait in memory, the rest in a temporary file
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from django.core.files.base import File
+from django.utils.translation import gettext
 
 from files.storage.body import CHUNK, REPLACED, Body
 from files.storage.bucket import Bucket
@@ -111,7 +112,8 @@ class ObjectReader(io.RawIOBase):
         self._body = Body(self._bucket, self._key, response)
         if self._body.position != self._position:
             self._end_body()
-            raise S3Error(errno.EIO, "S3 sent other bytes than it was asked for", self._key)
+            text = gettext("S3 sent other bytes than it was asked for")
+            raise S3Error(errno.EIO, text, self._key)
         self._etag = response.headers.get("ETag")
         self._size = self._body.size
         self._window = min(2 * self._window, LAST_WINDOW)

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from django.utils.translation import gettext
+
 from files.storage import checksums
 from files.storage.base import NEW
 from files.storage.errors import S3Error
@@ -103,7 +105,7 @@ class ClientUploads(ConditionalWrites):
         if head["ContentLength"] != size or sent != base64.b64encode(expected).decode():
             if is_new:
                 self._delete(key, head["ETag"])
-            raise S3Error(errno.EIO, "The object is not what was sent", key)
+            raise S3Error(errno.EIO, gettext("The object is not what was sent"), key)
         content_type = head.get("ContentType", "")[:MAX_TYPE_LENGTH]
         storage_class = head.get("StorageClass", STANDARD)
         return ObjectStat(size, content_type, head["ETag"], head["LastModified"], storage_class)
@@ -162,5 +164,6 @@ def _parts(key: str, upload: MultipartUpload, size: int, digests: Sequence[str])
     """Return the parts that S3 has, with these checksums. Raises S3Error where they are others."""
     parts, received = upload.parts()
     if received != size or len(parts) != len(digests):
-        raise S3Error(errno.EIO, f"S3 has {received} bytes of {size}", key)
+        text = gettext("S3 has %(received)d bytes of %(size)d")
+        raise S3Error(errno.EIO, text % {"received": received, "size": size}, key)
     return [{**part, "ChecksumSHA256": digest} for part, digest in zip(parts, digests, strict=True)]

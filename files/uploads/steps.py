@@ -136,7 +136,8 @@ def _stored(key: str, content: Upload) -> File:
         if file.checksum == checksum and not file.missing_at:
             return file
     changes.validate_free_key(key)
-    raise FileExistsError(errno.EEXIST, "There is a file or an object of this key", key)
+    text = gettext("There is a file or an object of this key")
+    raise FileExistsError(errno.EEXIST, text, key)
 
 
 def _finished(ticket: Ticket) -> File:

@@ -1,0 +1,284 @@
+"""The admin for all eyes and hands: axe-core, the keyboard, narrow windows, long names."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from files.keys import brief
+from files.models import Range, Run, Token, Work
+from project.sandbox.samples import samples
+from tests.test_browser import (  # noqa: F401 - fixtures among them
+    LIST,
+    browser,
+    detail,
+    errors,
+    expect_rows,
+    make,
+    open_page,
+    page,
+    payload,
+    step,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SAMPLES = dict(samples())
+LONG = f"{'0123456789/' * 20}{'long ' * 90}{'x' * 326}.txt"  # 1,000 bytes
+SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+# What axe-core finds on pages that are Django's own: title, rule and element, and what that is.
+RUN = "check_files | View run | Files"
+DJANGOS = {
+    (RUN, "empty-table-header", "thead > tr > .original"): "the column of the names of rows",
+    (RUN, "empty-table-header", "th:nth-child(6)"): "the column of the boxes that delete rows",
+    ("Log in | Files", "page-has-heading-one", "html"): "a title that stands in the header alone",
+}
+# What others make, whole: the page of the API is Swagger UI's.
+OTHERS = {"exclude": [".swagger-ui"]}
+
+PAGES = ["object", "rename", "replace", "history"]  # of a file
+
+PHONE = {"viewport": {"width": 375, "height": 812}}
+LOOKS = {"light": {"color_scheme": "light"}, "dark": {"color_scheme": "dark"}, "narrow": PHONE}
+
+
+@pytest.fixture(params=LOOKS)
+def window(request, open_page):  # noqa: F811
+    return open_page(**LOOKS[request.param])
+
+
+@pytest.fixture
+def addresses(make_file):
+    """Return what makes the rows of a user, and returns the addresses of all kinds of pages."""
+
+    def addresses(user):
+        now = timezone.now()
+        kinds = {
+            "a/text.txt": ("letters/notes.txt", "text/plain"),
+            "a/table.csv": ("tables/planets.csv", "text/csv"),
+            "a/image.png": ("images/rings.png", "image/png"),
+            LONG: ("binary/counting.bin", "application/octet-stream"),
+        }
+        files = [
+            make_file(key, SAMPLES[sample], ContentType=kind)
+            for key, (sample, kind) in kinds.items()
+        ]
+        (trashed,) = make("gone.txt", deleted_at=now)
+        make("lost.txt", missing_at=now)
+        make("taken.txt", damaged_at=now, size=1, content_type=SHEET, modified_at=now)
+        told = [[40, "“a.txt”: There is a file of this key."], [25, "Moved 1 file."]]
+        work = Work.objects.create(user_id=user.pk, title="Move", url=LIST, messages=told, total=2)
+        run = Run.objects.create(command="check_files", options={"fast": True})
+        Range.objects.create(run=run, after="", upto="", output="+ a\n", lines=1)
+        token, _ = Token.objects.issue(user=user, name="of a test", expires_at=now + timedelta(7))
+        return [
+            LIST,
+            f"{LIST}?folder=a/",
+            f"{LIST}?q=t&type=text/&usage=1&o=-2",
+            f"{LIST}?state=trash",
+            f"{LIST}?folder=nothing/",
+            *map(detail, [*files, trashed]),
+            *(f"{LIST}{file.pk}/preview/" for file in files),
+            *(f"{LIST}{files[0].pk}/{name}/" for name in PAGES),
+            f"{LIST}{trashed.pk}/delete/",
+            f"{LIST}add/?folder=a/",
+            f"{LIST}work/{work.pk}/",
+            "/admin/files/token/",
+            f"/admin/files/token/{token.pk}/change/",
+            "/admin/files/token/add/",
+            "/admin/files/run/",
+            f"/admin/files/run/{run.pk}/change/",
+            "/admin/procrastinate/procrastinatejob/",
+            "/admin/",
+            "/admin/files/",
+            "/admin/password_change/",
+            "/admin/nothing/",
+            "/api/",
+        ]
+
+    return addresses
+
+
+def violations(page):  # noqa: F811
+    """Return the title of the page, and rule and element of each violation on it."""
+    found = Axe().run(page, OTHERS).response["violations"]
+    return [
+        (page.title(), each["id"], element)
+        for each in found
+        for node in each["nodes"]
+        for element in node["target"]
+    ]
+
+
+def test_axe_finds_nothing_on_pages_but_what_is_djangos(window, addresses, errors):  # noqa: F811
+    found = []
+    for address in addresses(User.objects.get()):
+        window.goto(address)
+        if address == "/api/":
+            expect(window.get_by_role("heading", name="Files", level=1)).to_be_visible()
+        found += violations(window)
+    window.context.clear_cookies()
+    window.goto("/login/")
+    found += violations(window)
+    assert set(found) == DJANGOS.keys()
+    assert all("404" in error for error in errors)  # one of the pages says so
+    errors.clear()
+
+
+def choose(page, action):  # noqa: F811
+    """Do something with all files of a list."""
+    page.locator("#action-toggle").check()
+    page.get_by_label("Action:").select_option(action)
+    page.locator(".actions [name=index]").click()
+
+
+def test_axe_finds_nothing_on_the_pages_behind_forms(window):
+    make("a.txt", "b.txt")
+    title = window.get_by_role("heading", level=1)
+    window.goto(LIST)
+    choose(window, "Move to another folder")
+    expect(title).to_have_text("Move to another folder")
+    found = violations(window)
+    window.goto(LIST)
+    choose(window, "Move to trash")
+    expect(window.get_by_role("button", name="Undo")).to_be_visible()
+    found += violations(window)
+    window.goto(f"{LIST}?state=trash")
+    choose(window, "Delete permanently")
+    expect(title).to_have_text("Delete permanently")
+    found += violations(window)
+    window.goto("/admin/files/token/add/")
+    window.get_by_role("button", name="Save").click()
+    expect(title).to_have_text("The token")
+    assert found + violations(window) == []
+
+
+def test_axe_finds_nothing_in_the_uploads(window, make_file, errors):  # noqa: F811
+    make_file("taken.txt")
+    window.goto(LIST)
+    names = ["new.txt", "taken.txt", f"{'x' * 1025}.txt"]
+    window.locator("#files-upload input").first.set_input_files([payload(name) for name in names])
+    for state in ("done", "taken", "failed"):
+        expect(window.locator(f"#files-upload li[data-state={state}]")).to_be_visible()
+    assert violations(window) == []
+    errors.clear()  # of the two that were refused
+
+
+def test_axe_finds_nothing_where_one_may_not_go(open_page, errors):  # noqa: F811
+    page = open_page("view_file")  # noqa: F811
+    page.goto("/admin/auth/user/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
+    assert violations(page) == []
+    errors.clear()  # of the answer 403
+
+
+def test_the_first_file_is_within_five_tabs(page):  # noqa: F811
+    make("a.txt")
+    page.goto(LIST)
+    for key in ("Tab", "Tab", "Enter", "Tab", "Tab"):
+        page.keyboard.press(key)
+    expect(page.locator(":focus")).to_have_text("a.txt")
+
+
+def test_a_slash_leads_to_the_search(page):  # noqa: F811
+    make("a.txt")
+    page.goto(f"{LIST}?q=a")
+    page.keyboard.press("/")
+    expect(page.locator("#searchbar")).to_be_focused()
+    page.keyboard.type("b/")
+    expect(page.locator("#searchbar")).to_have_value("b/")
+    page.locator("select[name=action]").focus()
+    page.keyboard.press("/")
+    expect(page.locator("select[name=action]")).to_be_focused()
+    page.locator(".action-select").focus()
+    page.keyboard.press("Control+/")
+    expect(page.locator(".action-select")).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.locator("#searchbar")).to_be_focused()
+
+
+SEEN = """() => {
+    const element = document.activeElement;
+    const { outlineStyle, outlineWidth } = getComputedStyle(element);
+    const name = element === document.body ? "BODY" : element.outerHTML;
+    return [name, outlineStyle !== "none" && outlineWidth !== "0px"];
+}"""
+
+
+def test_the_focus_is_seen(page):  # noqa: F811
+    make("a.txt")
+    page.goto(LIST)
+    found = {}
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        element, is_seen = page.evaluate(SEEN)
+        found[element] = is_seen
+    assert [element for element, is_seen in found.items() if not is_seen] == ["BODY"]
+
+
+PLACES = """() => [...document.querySelectorAll("#content table")].map(
+    table => [table.offsetWidth, table.closest(".results")?.clientWidth ?? innerWidth]
+)"""
+
+
+def test_no_table_is_wider_than_its_place(page, addresses, errors):  # noqa: F811
+    page.set_viewport_size({"width": 1280, "height": 800})
+    found = []
+    for address in addresses(User.objects.get()):
+        page.goto(address)
+        found += [(address, *widths) for widths in page.evaluate(PLACES)]
+    assert [each for each in found if each[1] > each[2]] == []
+    assert len(found) > 5
+    errors.clear()
+
+
+def test_files_come_within_the_first_screen_of_a_phone(open_page):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    make(*(f"{number}.txt" for number in range(20)), size=1)
+    Work.objects.create(user_id=User.objects.get().pk, title="Move", url=LIST)
+    page.goto(LIST)
+    box = page.locator("#files tr").nth(7).bounding_box()
+    assert box["y"] + box["height"] < PHONE["viewport"]["height"]
+
+
+LINES = """selectors => [...document.querySelectorAll(selectors)].map(element => {
+    const { fontSize, paddingTop, paddingBottom } = getComputedStyle(element);
+    const height = element.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
+    return Math.round(height / parseFloat(fontSize) / 1.3);
+})"""
+NAMES = "h1, ol.breadcrumbs, #result_list .field-key a, #content-main form li"
+
+
+@pytest.mark.parametrize("look", ["light", "narrow"])
+def test_a_long_key_takes_two_lines(open_page, make_file, look):  # noqa: F811
+    page = open_page(**LOOKS[look])  # noqa: F811
+    file = make_file(LONG)
+    page.goto(f"{LIST}?q=long")
+    lines = page.evaluate(LINES, NAMES)
+    choose(page, "Move to another folder")
+    expect(page.locator("h1")).to_have_text("Move to another folder")
+    lines += page.evaluate(LINES, NAMES)
+    page.goto(f"{LIST}{file.pk}/rename/")
+    lines += page.evaluate(LINES, NAMES)
+    page.goto(detail(file))
+    lines += page.evaluate(LINES, NAMES)
+    assert (len(lines), max(lines)) == (10, 2)
+    page.get_by_role("button", name="Move to trash").click()
+    expect(page.locator(".messagelist")).to_contain_text(f"“{brief(LONG)}”: Moved to the trash.")
+
+
+def test_the_rest_of_a_long_key_is_shown_on_demand(page, make_file):  # noqa: F811
+    page.goto(detail(make_file(LONG)))
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_attribute("title", re.compile(r"x{326}\.txt$"))
+    title.focus()
+    assert page.evaluate(LINES, "h1") > [5]
+    between = page.locator(".files-between summary")
+    between.click()
+    step(page, "0123456789/").first.click()
+    expect_rows(page, "0123456789/")
