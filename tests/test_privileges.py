@@ -38,7 +38,7 @@ def use(client, storage):
     User.objects.create_superuser("admin", password="secret")
     login = client.post("/login/", {"username": "admin", "password": "secret"})
     assert (login.status_code, login.url) == (302, "/admin/")
-    upload(client, "a.txt", key="a/a.txt")
+    upload(client, file_name="a.txt", folder="a/")
     file = File.objects.get()
     assert client.get(file.get_absolute_url()).getvalue() == b"text"
     do(client, file, "replace", content=SimpleUploadedFile("a.txt", b"new"))
