@@ -24,7 +24,7 @@ _UNSEEN = re.compile(
 )
 _SEEN = " \u3000"  # the latter is as wide as a letter
 # At the beginning or the end of a name, or beside another one.
-_UNSEEN_SPACE = re.compile(r"(?<![^/ ]) | (?![^/ ])")
+_UNSEEN_SPACE = re.compile("(?<![^/ \u3000])[ \u3000]|[ \u3000](?![^/ \u3000])")
 
 
 def validate_object_key(value: object) -> None:
@@ -79,7 +79,7 @@ def visible(key: str) -> str:
     Spaces that nobody would see are "␣", control characters their pictures in Unicode, and what
     formats a text or turns its order is named, as in "[U+202E]".
     """
-    return _named(_UNSEEN_SPACE.sub("␣", key))
+    return _named(_UNSEEN_SPACE.sub(lambda space: _name(space[0]), key))
 
 
 def _named(key: str) -> str:
@@ -104,7 +104,7 @@ def _name(character: str) -> str:
     code = ord(character)
     if code < 0x20:
         return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"[U+{code:04X}]"
+    return {" ": "␣", "\x7f": "␡"}.get(character, f"[U+{code:04X}]")
 
 
 def shown(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.messages import ERROR, SUCCESS
 from django.db import models, transaction
@@ -11,11 +11,19 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+if TYPE_CHECKING:
+    from files.models import File
+
 LATE = timedelta(minutes=1)  # without a sign of its process
 KEPT = timedelta(days=7)
 MOST_SHOWN = 10  # on the list of files
 MOST_UNDONE = 1000  # files: a page of the list has 100
 MOST_FAILURES = 100  # that the page tells of; the log has all
+
+
+def seen(file: "File") -> list[str]:
+    """Return what tells a file from what others have made of it since."""
+    return [str(file), file.etag, file.deleted_at.isoformat() if file.deleted_at else ""]
 
 
 class WorkQuerySet(models.QuerySet["Work"]):
@@ -51,7 +59,7 @@ class Work(models.Model):
     parts_done = models.IntegerField(default=0)
     # A level of Django's messages, a text, and where it leads to, if anywhere.
     messages = models.JSONField(default=list)
-    # Of each file that is live again by it: id, key before, key after.
+    # Of each file that it has changed: see `note_undo`.
     undo = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     is_told = models.BooleanField(default=False, db_default=False)  # at its end, by its request
     started_at = models.DateTimeField(null=True)  # not while it waits for its turn
@@ -65,6 +73,7 @@ class Work(models.Model):
         default_permissions = ()
         verbose_name = _("long work")
         verbose_name_plural = _("long work")
+        indexes = [models.Index(fields=["seen_at"], name="files_work_seen")]
 
     def __str__(self) -> str:
         return self.title
@@ -104,7 +113,7 @@ class Work(models.Model):
         self.messages.append([level, text, url] if url else [level, text])
 
     def take_undo(self) -> list[Any]:
-        """Return what is to be undone, to one of those who ask at the same time."""
+        """Return what `note_undo` has noted, to one of those who ask at the same time."""
         with transaction.atomic():
             (row,) = Work.objects.select_for_update().filter(pk=self.pk)
             Work.objects.filter(pk=self.pk).update(undo=[])
@@ -115,10 +124,10 @@ class Work(models.Model):
         for level, text, *url in self.messages:
             yield level, text, *(url or [""])
 
-    def note_undo(self, pk: int, before: str, after: str) -> None:
-        """Note a file that was live with the key `before`, and has the key `after` by now."""
+    def note_undo(self, file: "File", before: str = "") -> None:
+        """Note a file as it is now: it had the key `before`, or else was put into the trash."""
         if len(self.undo) < MOST_UNDONE:
-            self.undo.append([pk, before, after])
+            self.undo.append([file.pk, before, *seen(file)])
 
     def write(self) -> None:
         """Write the row as it is at this moment. Raises what the database raises."""

@@ -112,6 +112,7 @@ def answer(
             content = render_to_string("error.html", context, rendered_for)
             kind = "text/html; charset=utf-8"
         response = HttpResponse(content, content_type=kind, status=status)
+        response.headers["Cache-Control"] = "no-store"  # it tells where somebody came from
     patch_vary_headers(response, ["Accept"])
     return response
 

@@ -1,9 +1,8 @@
 """The addresses of the project."""
 
+from django.conf import settings
 from django.contrib import admin
-from django.templatetags.static import static
 from django.urls import include, path
-from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
 admin.autodiscover()
@@ -14,8 +13,7 @@ handler404 = "project.errors.page_not_found"
 handler500 = "project.errors.server_error"
 
 site = admin.site
-# By its name at the time: production has one in it, once the static files are collected.
-favicon = RedirectView.as_view(url=lazy(static, str)("files/favicon.svg"))
+favicon = RedirectView.as_view(url=f"{settings.STATIC_URL}files/favicon.svg")
 
 urlpatterns = [
     path("favicon.ico", favicon),  # which browsers ask for where no page names one

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.utils import timezone
@@ -20,7 +21,7 @@ from files import listing, operations
 from files.admin import changelist
 from files.admin.files import FileAdmin
 from files.models import File
-from tests.operations import elsewhere
+from tests.operations import create, elsewhere
 
 pytestmark = pytest.mark.django_db
 
@@ -450,6 +451,12 @@ def test_an_upload_stays_in_a_folder_that_cannot_be_typed(admin_client, storage)
     assert storage.exists("a\n/a b.txt")
 
 
+def test_who_may_add_files_alone_goes_on_adding(staff):
+    response = upload(staff("add_file"), query="?folder=a/", folder="a/")
+    assert (response.status_code, response.redirect_chain[0][0]) == (200, f"{LIST}add/?folder=a/")
+    assert messages(response) == ["“a/a b.txt”: The file was added."]
+
+
 def test_the_name_of_an_upload_has_no_slash(admin_client):
     assert "A name has no slash" in upload(admin_client, name="a/b").content.decode()
     assert not File.objects.exists()
@@ -756,12 +763,55 @@ def test_what_others_have_changed_since_is_not_undone(admin_client, make_file):
     File.objects.get(object_key="x/a").rename("a2")
     File.objects.get(object_key="x/b").delete()
     response = undo(admin_client, moved)
-    *failures, told = messages(response)
-    assert told == "1 file is where it was."
+    gone, *failures, told = messages(response)
+    assert (gone, told) == ("1 file has been deleted since.", "1 file is where it was.")
     assert ["has changed it" in failure for failure in failures] == [True, True]
     assert File.objects.trashed().get().name == "x/d"
     assert keys(response) == ["a2", "c"]
     assert messages(undo(admin_client, moved)) == ["There is nothing to be undone any more."]
+
+
+def test_what_others_have_trashed_or_replaced_since_is_not_undone(admin_client, make_file):
+    file = make_file("a")
+    trashed = do(admin_client, file, "trash")
+    File.objects.get().restore()
+    File.objects.get().trash()
+    assert "has changed it" in messages(undo(admin_client, trashed))[0]
+    assert File.objects.get().deleted_at
+    File.objects.get().restore()
+    renamed = do(admin_client, file, "rename", name="b", folder="")
+    File.objects.get().replace(ContentFile(b"other"))
+    assert "has changed it" in messages(undo(admin_client, renamed))[0]
+    assert str(File.objects.live().get()) == "b"
+
+
+def test_a_move_to_where_a_file_is_changes_nothing(admin_client, make_file):
+    file = make_file("a/b")
+    response = act(admin_client, "move", file, query="?folder=a/", folder="a/")
+    assert messages(response) == ["“a/b”: It is in this folder already."]
+    assert "Undo" not in response.content.decode()
+    assert history() == []
+
+
+def test_what_cannot_be_undone_now_can_be_undone_later(admin_client, make_file):
+    files = [make_file(key) for key in "ab"]
+    moved = act(admin_client, "move", *files, folder="x/")
+    create("a", b"other")
+    response = undo(admin_client, moved)
+    assert "There is a file of this key already" in messages(response)[0]
+    File.objects.get(object_key="a").delete()
+    response = undo(admin_client, response)
+    assert (messages(response), keys(response)) == (["1 file is where it was."], ["a", "b"])
+
+
+def test_undo_tells_of_files_that_are_gone(admin_client, make_file):
+    files = [make_file(key) for key in "ab"]
+    moved = act(admin_client, "move", *files, folder="x/")
+    File.objects.get(object_key="x/a").delete()
+    assert messages(undo(admin_client, moved)) == [
+        "1 file has been deleted since.",
+        "1 file is where it was.",
+    ]
 
 
 def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_file):

@@ -542,14 +542,14 @@ def test_what_is_refused_for_good_begins_anew(page, make_file, storage, large, e
 
 
 def test_the_modules_of_production_have_hashed_names(production):
+    expect_states(choose(production, payload("a.txt")), "done")
+    expect_rows(production, "a.txt")
     names = production.evaluate(
         """performance.getEntriesByType("resource").map(entry => entry.name)"""
     )
     modules = [name for name in names if re.search(r"/static/files/upload.*\.js$", name)]
     assert len(modules) > 2
     assert [name for name in modules if not re.search(r"\.[0-9a-f]{12}\.js$", name)] == []
-    expect_states(choose(production, payload("a.txt")), "done")
-    expect_rows(production, "a.txt")
 
 
 # What was broken off

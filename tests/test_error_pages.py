@@ -74,6 +74,7 @@ def test_a_browser_gets_a_page(ask, error):
     page = answer.content.decode()
     assert answer.status_code == (403 if error == "csrf" else error)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
     assert (f"<title>{title} | Files</title>" in page, f"<p>{text}</p>" in page) == (True, True)
     assert "a secret" not in page
 

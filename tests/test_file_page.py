@@ -182,6 +182,8 @@ def some():
         ("a/e/f.png", "type=image/&p=1&usage=1&before=x", "a/d.png", None),
         ("t.txt", "", "a/t.txt", None),
         ("a/t.txt", "state=trash", None, "t.txt"),
+        ("a/c.txt", "state=trash&o=-4", "a/b.txt", "a/d.png"),  # it has been restored
+        ("a/t.txt", "folder=a/", None, "t.txt"),
         ("a/c.txt", "folder=none", None, None),
         ("a/c.txt", "no_such_filter=1", None, None),
     ],

@@ -35,6 +35,7 @@ def test_control_characters_are_shown_as_pictures():
         ("a b/c d", "a b/c d"),
         (" a/ b /c  d ", "␣a/␣b␣/c␣␣d␣"),
         ("  ", "␣␣"),
+        ("全\u3000角\u3000/\u3000\u3000", "全\u3000角[U+3000]/[U+3000][U+3000]"),
         ("Grüße/😀.txt", "Grüße/😀.txt"),
     ],
 )

@@ -1,10 +1,11 @@
 """What is done with several files: a zip, moves, the trash, deletion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.messages import WARNING
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -17,12 +18,14 @@ from files.admin.changes import DELETE, RESTORE, TRASH, FileChanges, failure, lo
 from files.admin.filters import is_trash
 from files.admin.forms import ConfirmForm, MoveForm, is_typeable
 from files.admin.places import file_url, trail
+from files.circuit import UnavailableError
 from files.delivery import archive
 from files.errors import EXPECTED
 from files.keys import folder_name, name_of, visible
 from files.models import File, Work
 from files.operations import conflict
 from files.storage import S3UnavailableError
+from files.work import seen
 
 MOVE = _("Move to another folder")
 ALL_FOR_GOOD = _("These files and their contents are deleted permanently. This cannot be undone.")
@@ -53,8 +56,11 @@ def move(
 
         def rename(file: File, work: Work) -> None:
             before = str(file)
-            changes.rename(request.user, file, folder + name_of(before))
-            work.note_undo(file.pk, before, str(file))
+            key = folder + name_of(before)
+            if key == before:
+                raise ValidationError(gettext("It is in this folder already."))
+            changes.rename(request.user, file, key)
+            work.note_undo(file, before)
 
         each(model_admin, request, queryset, rename, MOVE, _moved)
         return None
@@ -67,7 +73,7 @@ def trash(model_admin: FileChanges, request: HttpRequest, queryset: QuerySet[Fil
 
     def trash_one(file: File, work: Work) -> None:
         changes.trash(request.user, file)
-        work.note_undo(file.pk, str(file), str(file))
+        work.note_undo(file)
 
     each(model_admin, request, queryset, trash_one, TRASH, _trashed)
 
@@ -124,31 +130,41 @@ def _form(
 
 def undo(model_admin: FileChanges, request: HttpRequest, done: Work) -> None:
     """Bring the files back to where they were. Raises AnsweredError where it takes long."""
-    places = {pk: (before, after) for pk, before, after in done.take_undo()}
-    if not places:
-        text = gettext("There is nothing to be undone any more.")
-        model_admin.message_user(request, text, WARNING)
-        return
+    noted = {entry[0]: entry for entry in done.take_undo()}
+    files = list(File.objects.filter(pk__in=noted))
+    left = {file.pk: noted[file.pk] for file in files}  # what can be undone still
+    if len(left) < len(noted) or not noted:
+        model_admin.message_user(request, _gone(len(noted) - len(left)), WARNING)
 
-    def undo_one(file: File, work: Work) -> None:
-        before, after = places[file.pk]
-        was_trashed = before == after
-        if str(file) != after or was_trashed != bool(file.deleted_at):
+    def undo_one(file: File) -> None:
+        _, before, *as_it_was = left[file.pk]
+        if seen(file) != as_it_was:
+            del left[file.pk]
             raise conflict(str(file))
-        if was_trashed:
-            changes.restore(request.user, file)
-        else:
+        if before:
             changes.rename(request.user, file, before)
+        else:
+            changes.restore(request.user, file)
+        del left[file.pk]
 
-    files = File.objects.filter(pk__in=places)
+    def undo_or_keep(file: File, work: Work) -> None:
+        try:
+            undo_one(file)
+        finally:
+            work.undo = [*left.values()]
+
     title = gettext("Undo: %s") % done.title
-    each(model_admin, request, files, undo_one, title, _undone, url=done.url)
+    try:
+        each(model_admin, request, files, undo_or_keep, title, _undone, url=done.url)
+    except UnavailableError:
+        Work.objects.filter(pk=done.pk).update(undo=[*noted.values()])
+        raise
 
 
 def each(
     model_admin: FileChanges,
     request: HttpRequest,
-    queryset: QuerySet[File],
+    files: Iterable[File],
     change: Callable[[File, Work], None],
     title: Any,
     summary: Callable[[int], str],
@@ -156,7 +172,7 @@ def each(
     url: str = "",
 ) -> None:
     """Change each file as work, and tell of those that cannot be changed. Raises AnsweredError."""
-    files = list(queryset)
+    files = list(files)
 
     def change_each(work: Work) -> None:
         for file in files:
@@ -197,6 +213,15 @@ def _deleted(count: int) -> str:
 
 def _untried(count: int) -> str:
     return ngettext("%d file was not tried.", "%d files were not tried.", count) % count
+
+
+def _gone(count: int) -> str:
+    if not count:
+        return gettext("There is nothing to be undone any more.")
+    return (
+        ngettext("%d file has been deleted since.", "%d files have been deleted since.", count)
+        % count
+    )
 
 
 def _undone(count: int) -> str:

@@ -28,6 +28,7 @@ from files.keys import brief, folder_of, name_of
 from files.models import File, Work
 
 MOVE = _("Rename or move")
+REPLACE = _("Replace content")
 TRASH = _("Move to trash")
 RESTORE = _("Restore")
 DELETE = _("Delete permanently")
@@ -73,7 +74,7 @@ class FileChanges(WorkPages):
 
         request.FILES.clear()  # which would be closed with the request
 
-        return self._form_view(request, file, form, replace, _("Replace content"))
+        return self._form_view(request, file, form, replace, REPLACE)
 
     @method_decorator(require_POST)
     def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -211,13 +212,15 @@ class FileChanges(WorkPages):
                 raise
             work.tell(changes.about(file, text))
             if can_be_undone:
-                work.note_undo(file.pk, before, str(file))
+                work.note_undo(file, "" if file.deleted_at else before)
 
         work = self.do_work(request, f"{title}: {brief(file.name)}", work_on, url=url)
         self.show_work(request, work)
 
     def _list_after(self, request: HttpRequest, **place: str) -> str:
         """Return the address of the list that one came from, or else of this place."""
+        if not self.has_view_permission(request):
+            return reverse("admin:index")
         filters = self.list_filters(request)
         return f"{list_url()}?{filters}" if filters else list_url(**place)
 
@@ -227,9 +230,9 @@ class FileChanges(WorkPages):
         return filters
 
     def _url_after(self, request: HttpRequest, file: File) -> str:
-        if self.has_view_permission(request, file):
-            return file_url(file)
-        return list_url() if self.has_view_permission(request) else reverse("admin:index")
+        return (
+            file_url(file) if self.has_view_permission(request, file) else self._list_after(request)
+        )
 
 
 def log_error(file: File, error: Exception) -> None:

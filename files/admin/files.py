@@ -19,12 +19,11 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_noop
-from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from files import access, changes, listing
 from files.admin import actions, uploads
-from files.admin.changes import log_error
+from files.admin.changes import DELETE, MOVE, REPLACE, RESTORE, TRASH, log_error
 from files.admin.columns import FileColumns, states, time_of
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
@@ -175,13 +174,13 @@ class FileAdmin(FileColumns, FileViewing):
     def _buttons(self, request: HttpRequest, file: File) -> list[dict[str, Any]]:
         """Return what this user can do with the file: pages to go to, and posts."""
         live = [
-            ("rename", _("Rename or move"), "change", False),
-            ("replace", _("Replace content"), "replace", False),
-            ("trash", _("Move to trash"), "delete", True),
+            ("rename", MOVE, "change", False),
+            ("replace", REPLACE, "replace", False),
+            ("trash", TRASH, "delete", True),
         ]
         trashed = [
-            ("restore", _("Restore"), "restore", True),
-            ("delete", _("Delete permanently"), "purge", False),
+            ("restore", RESTORE, "restore", True),
+            ("delete", DELETE, "purge", False),
         ]
         query = self._query(request)
         return [
@@ -212,6 +211,7 @@ class FileAdmin(FileColumns, FileViewing):
         actions.undo(self, request, work)
         return HttpResponseRedirect(work.url)
 
+    @method_decorator(require_safe)
     def folders_view(self, request: HttpRequest) -> JsonResponse:
         """Complete the folder that somebody types, and tell whether it is a new one."""
         if not self.has_view_permission(request):
@@ -251,11 +251,12 @@ class FileAdmin(FileColumns, FileViewing):
         """Tell of the file by a link, in its folder."""
         if IS_POPUP_VAR in request.POST:
             return super().response_add(request, obj, *args, **kwargs)
+        is_seen = self.has_view_permission(request, obj)
         text = changes.about(obj, gettext("The file was added."))
-        self.message_user(request, linked(text, file_url(obj)))
-        is_last = "_addanother" not in request.POST
-        url = list_url(folder_of(str(obj))) if is_last else request.get_full_path()
-        return HttpResponseRedirect(url)
+        self.message_user(request, linked(text, file_url(obj) if is_seen else ""))
+        if "_addanother" in request.POST or not is_seen:
+            return HttpResponseRedirect(request.get_full_path())
+        return HttpResponseRedirect(list_url(folder_of(str(obj))))
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *about: Any) -> Any:
         """Say so, as Django does, and stay in the list that one came from."""

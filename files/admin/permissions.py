@@ -48,9 +48,8 @@ class FilePermissions(admin.ModelAdmin):
         return access.has_permission(request.user, "delete") and not is_trash(request)
 
     def has_undo_permission(self, request: HttpRequest, work: Work) -> bool:
-        """Ask for what brings each file back: it has kept its key where it was trashed."""
-        kept = {before == after for _, before, after in work.undo}
-        needed = ("restore" if is_kept else "change" for is_kept in kept)
+        """Ask for what brings each file back: one that had another key is renamed."""
+        needed = {"change" if before else "restore" for _, before, *_ in work.undo}
         return all(access.has_permission(request.user, name) for name in needed)
 
     def has_restore_permission(self, request: HttpRequest) -> bool:

@@ -10,11 +10,14 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_safe
 
 from files import listing
 from files.admin.changelist import FileChangeList
 from files.admin.changes import FileChanges, log_error
+from files.admin.filters import is_trash
 from files.admin.places import shown_name, trail_to
 from files.admin.preview import preview
 from files.errors import reason
@@ -55,6 +58,7 @@ class FileViewing(FileChanges):
         name = request.resolver_match.url_name if request.resolver_match else ""
         return Neighbours if name == PREVIEW else FileChangeList
 
+    @method_decorator(require_safe)
     def preview_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Show the content in all of the window, and lead to the files before and after it."""
         file = self._readable(request, pk)
@@ -70,6 +74,7 @@ class FileViewing(FileChanges):
             query=self._query(request),
         )
 
+    @method_decorator(require_safe)
     def object_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Show what S3 keeps with the content."""
         file = self._readable(request, pk)
@@ -92,7 +97,9 @@ class FileViewing(FileChanges):
         """Return the files beside it in the list that one came from, or else in its folder."""
         place = {"state": "trash"} if file.deleted_at else {"folder": folder_of(str(file))}
         of_list = copy(request)
-        of_list.GET = QueryDict(self.list_filters(request) or urlencode(place))
+        of_list.GET = QueryDict(self.list_filters(request))
+        if not of_list.GET or is_trash(of_list) != bool(file.deleted_at):  # it has left that list
+            of_list.GET = QueryDict(urlencode(place))
         try:
             return cast("Neighbours", self.get_changelist_instance(of_list)).of(file)
         except IncorrectLookupParameters:

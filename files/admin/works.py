@@ -92,6 +92,7 @@ class WorkPages(FilePermissions):
         work.ended_at = timezone.now()
         if self._can_be_undone(request, work):
             work.is_told = True
+            Work.objects.old().delete()
             work.write()
             level, text = told.pop()
             told.append((level, format_html("{} {}", text, undo_button(work))))

@@ -1,4 +1,4 @@
-"""The index of the trash by time, built while others use the table."""
+"""The indexes of the trash and of long work by time, built while others use the tables."""
 
 from django.db import migrations, models
 
@@ -20,5 +20,9 @@ class Migration(migrations.Migration):
                 fields=["deleted_at", "id"],
                 name="files_deleted",
             ),
+        ),
+        online.AddIndexConcurrently(
+            model_name="work",
+            index=models.Index(fields=["seen_at"], name="files_work_seen"),
         ),
     ]

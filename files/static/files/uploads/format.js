@@ -6,15 +6,16 @@ const SECONDS = { hour: 3600, minute: 60, second: 1 };
 // Return the key with all of its characters to be seen, as the server shows it (`files.keys`).
 export function visible(key) {
     const unseen = /(?![ \u3000])[\p{Cc}\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu;
-    const unseenSpace = /(?<![^/ ]) | (?![^/ ])/g;
-    return key.replace(unseenSpace, "␣").replace(unseen, (character) => {
+    const unseenSpace = /(?<![^/ \u3000])[ \u3000]|[ \u3000](?![^/ \u3000])/g;
+    const name = (character) => {
         const code = character.codePointAt(0);
         if (code < 0x20) {
             return String.fromCodePoint(0x2400 + code);
         }
         const hex = code.toString(16).toUpperCase().padStart(4, "0");
-        return code === 0x7f ? "␡" : `[U+${hex}]`;
-    });
+        return { " ": "␣", "\x7f": "␡" }[character] ?? `[U+${hex}]`;
+    };
+    return key.replace(unseenSpace, name).replace(unseen, name);
 }
 
 // Return the text with the values in place of their names: "%(done)s of %(all)s".
