@@ -1,11 +1,13 @@
 """What people and programs do with a file, each noted in its history, which the admin shows."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -51,9 +53,10 @@ def rename(user: Any, file: File, key: str) -> str:
 
 def replace(user: Any, file: File, content: Any) -> str:
     """Put another content under the key, and close what it was read from."""
+    since = timezone.now()
     with content:
         file.replace(content)
-    return note(user, file, str(REPLACED))
+    return note_replaced(user, file, since)
 
 
 def trash(user: Any, file: File) -> str:
@@ -82,6 +85,14 @@ def delete(user: Any, file: File) -> str:
         file.pk = pk
     note(user, file, "", DELETION)
     return gettext("Deleted permanently.")
+
+
+def note_replaced(user: Any, file: File, since: datetime) -> str:
+    """Note it, and in the history of the former content, which is in the trash since then."""
+    text = note(user, file, str(REPLACED))
+    for former in File.objects.trashed().filter(original_key=str(file), deleted_at__gte=since):
+        note(user, former, gettext("Another content was put under its key."))
+    return text
 
 
 def note_new(user: Any, file: File) -> None:

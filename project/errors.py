@@ -118,7 +118,8 @@ def answer(
 
 
 def _back(request: HttpRequest) -> str:
-    """Return the address that one came from, empty where that is none of this site's."""
+    """Return the address that one came from, empty where that is this one or another site's."""
     address = request.headers.get("Referer", "")
     is_ours = address.startswith(f"{request.scheme}://{request.headers.get('Host')}/")
-    return address if is_ours else ""
+    is_this = address.partition("?")[0].endswith(request.path)
+    return address if is_ours and not is_this else ""

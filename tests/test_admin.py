@@ -34,11 +34,16 @@ def messages(response):
     return [re.sub(" <button.*</button>", "", message) for message in shown]
 
 
-def undo(client, response):
-    """Press the button of the last message."""
+def undo_address(response):
+    """Return where the button of the last message leads."""
     *_, message = map(str, response.context["messages"])
     (address,) = re.findall('formaction="(.*?)"', message)
-    return client.post(address, follow=True)
+    return address
+
+
+def undo(client, response):
+    """Press the button of the last message."""
+    return client.post(undo_address(response), follow=True)
 
 
 def keys(response):
@@ -88,15 +93,18 @@ def test_folders_are_counted_too(admin_client, monkeypatch):
     monkeypatch.setattr(listing, "COUNTED", 50)
     total = admin_client.get(LIST).context["cl"].total
     assert total == "more than 50 folders, 1 file"
-    assert admin_client.get(LIST, {"below": 1}).context["cl"].total.startswith("about ")
+    assert admin_client.get(LIST, {"below": 1}).context["cl"].total == "more than 50 files"
+    make(*(f"c/{number}" for number in range(150)))
+    assert admin_client.get(LIST, {"folder": "c/"}).context["cl"].total == "more than 50 files"
 
 
 def test_many_are_counted_with_separators():
-    assert (changelist._folders(1001), changelist._about(1)) == (
+    assert (changelist._folders(1001), changelist._about(1, 0)) == (
         "more than 1,000 folders",
         "about 1 file",
     )
-    assert changelist._about(1234567) == "about 1,200,000 files"
+    assert changelist._about(1234567, 1000) == "about 1,200,000 files"
+    assert changelist._about(100, 100) == "more than 100 files"
 
 
 @pytest.mark.parametrize(
@@ -565,7 +573,10 @@ def test_replace_keeps_the_old_content_in_the_trash(admin_client, make_file):
     do(admin_client, file, "replace", content=SimpleUploadedFile("x", b"new"))
     assert File.objects.live().get().read_text() == "new"
     assert File.objects.trashed().get().read_text() == "old"
-    assert history() == ["Replaced the content; the former one is in the trash."]
+    assert history() == [
+        "Replaced the content; the former one is in the trash.",
+        "Another content was put under its key.",
+    ]
     response = admin_client.get(LIST, {"state": "trash"})
     assert ">a</a>" in response.content.decode()
 
@@ -622,11 +633,22 @@ def test_pages_of_the_trash_follow_each_other(admin_client, make_file, monkeypat
         ({"state": "trash"}, "The trash is empty."),
         ({"state": "trash", "q": "x"}, "No file matches."),
         ({"state": "missing"}, "No file matches."),
-        ({"folder": "a/"}, "This folder does not exist: the first file in it makes it."),
+        ({"folder": "a/"}, "No file is here, so this folder does not exist: the first makes it."),
     ],
 )
 def test_an_empty_list_says_why(admin_client, query, text):
     assert f'<p class="files-empty">{text}</p>' in admin_client.get(LIST, query).content.decode()
+
+
+def test_the_way_to_a_file_in_the_trash_leads_there(admin_client, make_file):
+    file = make_file("a/b")
+    file.trash()
+    trail = admin_client.get(f"{LIST}{file.pk}/change/").context["trail"]
+    assert trail == [
+        ("All files", LIST),
+        ("Trash", f"{LIST}?state=trash"),
+        ("b", f"{LIST}{file.pk}/change/"),
+    ]
 
 
 def test_the_trash_gives_back_what_it_took(admin_client, make_file, storage):
@@ -722,8 +744,8 @@ def test_several_are_moved(admin_client, make_file, storage):
     chosen = {"_selected_action": [file.pk for file in files], "folder": "new"}
     response = admin_client.post(f"{LIST}?folder=a/", chosen | {"action": "move"}, follow=True)
     assert messages(response) == [
-        "“a/taken”: There is a file of this key already.",
-        "Moved 2 files.",
+        "“a/taken”: “new/taken”: There is a file of this key already.",
+        f'<a href="{LIST}?folder=new%2F">Moved 2 files to “new/”.</a>',
     ]
     assert sorted(storage.listdir("new")[1]) == ["b", "c", "taken"]
     assert storage.listdir("a") == ([], ["taken"])
@@ -804,6 +826,37 @@ def test_what_cannot_be_undone_now_can_be_undone_later(admin_client, make_file):
     assert (messages(response), keys(response)) == (["1 file is where it was."], ["a", "b"])
 
 
+@pytest.mark.parametrize("what", ["trash", "restore"])
+def test_an_address_that_a_login_opens_changes_nothing(admin_client, make_file, what):
+    file = make_file("a")
+    if what == "restore":
+        file.trash()
+    response = admin_client.get(f"{LIST}{file.pk}/{what}/", follow=True)
+    assert messages(response) == ["“a”: Nothing was changed: press the button again."]
+    assert response.context["original"].deleted_at == file.deleted_at
+
+
+def test_selected_files_that_are_gone_are_told(admin_client, make_file):
+    files = [make_file(key) for key in "ab"]
+    files[0].trash()
+    assert messages(act(admin_client, "trash", *files)) == [
+        "1 selected file is not here any more.",
+        "Moved 1 file to the trash.",
+    ]
+    response = act(admin_client, "move", *files)
+    assert messages(response) == ["2 selected files are not here any more."]
+    assert response.redirect_chain == [(LIST, 302)]
+
+
+def test_a_move_says_where_to_and_which_key_is_taken(admin_client, make_file):
+    files = [make_file(key) for key in ("a/b", "a/c", "x/c")]
+    response = act(admin_client, "move", *files[:2], query="?folder=a/", folder="x/")
+    assert messages(response) == [
+        "“a/c”: “x/c”: There is a file of this key already.",
+        f'<a href="{LIST}?folder=x%2F">Moved 1 file to “x/”.</a>',
+    ]
+
+
 def test_undo_tells_of_files_that_are_gone(admin_client, make_file):
     files = [make_file(key) for key in "ab"]
     moved = act(admin_client, "move", *files, folder="x/")
@@ -817,8 +870,10 @@ def test_undo_tells_of_files_that_are_gone(admin_client, make_file):
 def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_file):
     file = make_file("a")
     trashed = do(admin_client, file, "trash")
-    (address,) = re.findall('formaction="(.*?)"', str(next(iter(trashed.context["messages"]))))
-    assert admin_client.get(address).status_code == 405
+    address = undo_address(trashed)
+    response = admin_client.get(address, follow=True)
+    assert messages(response) == ["Nothing was changed: press the button again."]
+    assert undo_address(response) == address
     client = staff("view_file", "delete_file")
     assert client.post(address).status_code == 404
     File.objects.get().restore()
@@ -829,7 +884,7 @@ def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_f
     assert client.post(address).status_code == 404
     File.objects.get().restore()
     trashed = do(client, file, "trash")
-    (address,) = re.findall('formaction="(.*?)"', str(next(iter(trashed.context["messages"]))))
+    address = undo_address(trashed)
     User.objects.get(username="staff").user_permissions.clear()
     assert client.post(address).status_code == 403
     assert File.objects.get().deleted_at
@@ -912,7 +967,11 @@ def test_a_deletion_that_s3_refuses_leaves_the_others(
     monkeypatch.setattr(storage._wrapped, "delete", refuse)
     chosen = {"action": "delete", "_selected_action": [file.pk for file in files]}
     response = admin_client.post(f"{LIST}?state=trash", chosen | {"confirmed": 1}, follow=True)
-    assert messages(response) == ["“b”: S3 refuses b.", "“a”: S3 refuses a.", "Deleted 1 file."]
+    assert messages(response) == [
+        "“b”: S3 refuses b.",
+        "“a”: S3 refuses a.",
+        "Deleted 1 file permanently.",
+    ]
     assert [str(file) for file in File.objects.all()] == ["a", "b"]
     assert LogEntry.objects.get().object_repr == "c"
 

@@ -122,8 +122,10 @@ def test_a_content_is_replaced(asker, make_file, storage, audit):
     assert_tells(asker.ask("PUT", f"{file.pk}/content/", b"new"), file)
     assert (file.read_text(), file.content_type) == ("new", "text/plain")
     assert kept().read_text() == "old"
-    told = "Replaced the content; the former one is in the trash."
-    assert history() == [(asker.user.username, told)]
+    assert history() == [
+        (asker.user.username, "Replaced the content; the former one is in the trash."),
+        (asker.user.username, "Another content was put under its key."),
+    ]
     assert audit()[-1] == ("replace", "done", "a.txt")
 
 
@@ -401,7 +403,7 @@ def test_what_takes_long_goes_on(long_work, make_file, storage, change):
     assert (response.status_code, response.json()) == (202, {"work": url})
     assert response.headers["Location"] == url
     until(lambda: asker.client.get(url).json()["state"] == "ended", PATIENCE)
-    ((name, text),) = history()
+    name, text = history()[0]
     file.refresh_from_db()
     told = [{"level": "success", "text": f"“{file}”: {text}"}]
     assert (asker.client.get(url).json()["messages"], name) == (told, asker.user.username)

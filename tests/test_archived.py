@@ -317,7 +317,10 @@ def test_of_several_those_that_are_not_archived_are_moved(archived, make_file, a
     chosen = {"_selected_action": [archived.pk, make_file("b.txt").pk], "folder": "f/"}
     data = chosen | {"action": "move", "index": 0}
     response = admin_client.post(LIST, data, follow=True)
-    assert messages(response) == [f"“a.txt”: {SENTENCE}", "Moved 1 file."]
+    assert messages(response) == [
+        f"“a.txt”: {SENTENCE}",
+        '<a href="/admin/files/file/?folder=f%2F">Moved 1 file to “f/”.</a>',
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 2**30])

@@ -91,11 +91,12 @@ HERE = "http://testserver/admin/files/file/?folder=a/"
         ("https://evil.example.com/", START),
         ("http://testserver.evil.example.com/", START),
         ("javascript://testserver/", START),
+        ("http://testserver/admin/files/file/add/?folder=a/", START),  # this one
     ],
 )
 def test_a_page_leads_back(ask, referer, link):
     page = ask(403, Accept=BROWSER, Host="testserver", Referer=referer).content.decode()
-    assert [line for line in page.splitlines() if "Back to" in line] == [f"<p>{link}</p>"]
+    assert [line for line in page.splitlines() if "Back to" in line] == [f"<p>{link}"]
 
 
 @pytest.mark.parametrize("error", [400, 404, 413, "csrf"])

@@ -199,7 +199,14 @@ def test_a_file_is_replaced_when_that_is_asked(admin_client, make_file, in_trash
     assert whole(admin_client, "big.bin", b"small", replace="true").json()["size"] == 5
     assert live.read_text() == "small"
     assert File.objects.trashed().count() == 2
-    assert history() == ["Replaced the content; the former one is in the trash."] * 2
+    assert (
+        history()
+        == [
+            "Replaced the content; the former one is in the trash.",
+            "Another content was put under its key.",
+        ]
+        * 2
+    )
 
 
 def interrupt(*arguments):
@@ -707,4 +714,4 @@ def test_finishing_again_takes_nothing_out_of_the_trash(admin_client, make_file,
     again = ask(admin_client, "finish", **finish)
     assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
     assert not File.objects.live().exists()
-    assert len(history()) == 1
+    assert len(history()) == 1 + replace  # and that of the former content

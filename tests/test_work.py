@@ -284,7 +284,10 @@ def test_a_large_upload_is_finished_by_long_work(own_site, admin_client, make_fi
     answer = finish(site, asked)
     assert (answer.status, answer.json()["id"]) == (201, file.pk)
     assert File.objects.live().get().open().read() == uploads.DATA
-    assert history() == ["Replaced the content; the former one is in the trash."]
+    assert history() == [
+        "Replaced the content; the former one is in the trash.",
+        "Another content was put under its key.",
+    ]
 
 
 def finish(site, asked):
@@ -308,11 +311,12 @@ def test_hundreds_of_files_are_moved_and_counted(site, put):
         list(threads.map(lambda number: put(f"a/{number}", b"x"), range(200)))
     File.objects.bulk_create(File(object_key=f"a/{number}") for number in range(200))
     page = select(site, "move", "?folder=a/", folder="b").headers["Location"]
+    told = '<a href="/admin/files/file/?folder=b%2F">Moved 200 files to “b/”.</a>'
     found = []
     while not (state := site.shown(page)[0]).startswith("ended"):
         found.append(int(re.fullmatch(r"under way, (\d+) of 200 files", state)[1]))
         time.sleep(0.2)
-    assert site.shown(page) == ("ended, 200 of 200 files", ["Moved 200 files."])
+    assert site.shown(page) == ("ended, 200 of 200 files", [told])
     assert found == sorted(found)
     assert len(set(found)) > 1
     assert File.objects.filter(object_key__startswith="b/").count() == 200
@@ -324,7 +328,7 @@ def test_files_are_deleted_by_long_work(site, make_file, storage):
     site.s3.mode = "hang"
     page = select(site, "delete", "?state=trash", confirmed="True").headers["Location"]
     site.s3.mode = "pass"
-    assert site.ends(page) == ("ended, 2 of 2 files", ["Deleted 2 files."])
+    assert site.ends(page) == ("ended, 2 of 2 files", ["Deleted 2 files permanently."])
     assert (File.objects.exists(), objects(storage)) == (False, {})
 
 

@@ -1,6 +1,7 @@
 """What is done with several files: a zip, moves, the trash, deletion."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -17,11 +18,11 @@ from files import changes
 from files.admin.changes import DELETE, RESTORE, TRASH, FileChanges, failure, log_error
 from files.admin.filters import is_trash
 from files.admin.forms import ConfirmForm, MoveForm, is_typeable
-from files.admin.places import file_url, trail
+from files.admin.places import file_url, list_url, trail
 from files.circuit import UnavailableError
 from files.delivery import archive
-from files.errors import EXPECTED
-from files.keys import folder_name, name_of, visible
+from files.errors import EXPECTED, reason
+from files.keys import brief, folder_name, name_of, visible
 from files.models import File, Work
 from files.operations import conflict
 from files.storage import S3UnavailableError
@@ -59,10 +60,11 @@ def move(
             key = folder + name_of(before)
             if key == before:
                 raise ValidationError(gettext("It is in this folder already."))
-            changes.rename(request.user, file, key)
+            _rename(request.user, file, key)
             work.note_undo(file, before)
 
-        each(model_admin, request, queryset, rename, MOVE, _moved)
+        url = list_url(folder)
+        each(model_admin, request, queryset, rename, MOVE, partial(_moved, folder), leads_to=url)
         return None
     return _form(model_admin, request, queryset, "move", MOVE, form=form)
 
@@ -107,6 +109,14 @@ def delete(
     return _form(model_admin, request, queryset, "delete", DELETE, form=form, warning=ALL_FOR_GOOD)
 
 
+def _rename(user: Any, file: File, key: str) -> None:
+    """Give the file another key. Raises ValidationError, which names it, for one that is taken."""
+    try:
+        changes.rename(user, file, key)
+    except ValidationError as error:
+        raise ValidationError(f"“{brief(key)}”: {reason(error)}") from error
+
+
 def _form(
     model_admin: FileChanges,
     request: HttpRequest,
@@ -142,7 +152,7 @@ def undo(model_admin: FileChanges, request: HttpRequest, done: Work) -> None:
             del left[file.pk]
             raise conflict(str(file))
         if before:
-            changes.rename(request.user, file, before)
+            _rename(request.user, file, before)
         else:
             changes.restore(request.user, file)
         del left[file.pk]
@@ -170,8 +180,12 @@ def each(
     summary: Callable[[int], str],
     *,
     url: str = "",
+    leads_to: str = "",
 ) -> None:
-    """Change each file as work, and tell of those that cannot be changed. Raises AnsweredError."""
+    """Change each file as work, and tell of those that cannot be changed. Raises AnsweredError.
+
+    The summary leads to an address, where one is given.
+    """
     files = list(files)
 
     def change_each(work: Work) -> None:
@@ -186,7 +200,7 @@ def each(
             finally:
                 work.note_done()
         if work.done > work.failed:
-            work.tell(summary(work.done - work.failed))
+            work.tell(summary(work.done - work.failed), url=leads_to)
         if work.done < work.total:
             work.tell(_untried(work.total - work.done), WARNING)
 
@@ -195,8 +209,11 @@ def each(
     model_admin.show_work(request, work)
 
 
-def _moved(count: int) -> str:
-    return ngettext("Moved %d file.", "Moved %d files.", count) % count
+def _moved(folder: str, count: int) -> str:
+    text = ngettext(
+        "Moved %(count)d file to “%(folder)s”.", "Moved %(count)d files to “%(folder)s”.", count
+    )
+    return text % {"count": count, "folder": brief(folder) or gettext("All files")}
 
 
 def _trashed(count: int) -> str:
@@ -208,7 +225,7 @@ def _restored(count: int) -> str:
 
 
 def _deleted(count: int) -> str:
-    return ngettext("Deleted %d file.", "Deleted %d files.", count) % count
+    return ngettext("Deleted %d file permanently.", "Deleted %d files permanently.", count) % count
 
 
 def _untried(count: int) -> str:

@@ -161,7 +161,7 @@ class FileChangeList(ChangeList):
         if self.in_trash:
             return gettext("The trash is empty.")
         if self.folder:
-            return gettext("This folder does not exist: the first file in it makes it.")
+            return gettext("No file is here, so this folder does not exist: the first makes it.")
         return gettext("Nothing is here yet.")
 
     def _sorted_page(self, request: HttpRequest) -> listing.Page:
@@ -183,7 +183,7 @@ class FileChangeList(ChangeList):
             return None
         self.is_sorted = False
         self.sorted_url = self.get_query_string({SORTED_VAR: 1})
-        self.total = _about(expected)
+        self.total = _about(expected, len(files))
         return listing.Page([], files, None, None)
 
     def _unsorted_page(self, request: HttpRequest) -> listing.Page:
@@ -269,7 +269,10 @@ class FileChangeList(ChangeList):
         folders, files = self._counts(page)
         parts = [_folders(folders)] if folders else []
         if files is None or files > listing.COUNTED:
-            parts.append(_about(max(listing.estimate(self.queryset), files or len(page.files))))
+            known = min(files or len(page.files), listing.COUNTED)
+            # Of a folder itself the planner knows nothing.
+            expected = listing.estimate(self.queryset) if self.is_flat else 0
+            parts.append(_about(expected, known))
         elif files or not parts:
             parts.append(ngettext("%s file", "%s files", files) % number(files))
         return ", ".join(parts)
@@ -304,8 +307,11 @@ def _folders(count: int) -> str:
     return ngettext("%s folder", "%s folders", count) % number(count)
 
 
-def _about(count: int) -> str:
-    rounded = int(float(f"{count:.2g}"))
+def _about(expected: int, known: int) -> str:
+    """Return what the planner expects, or else that there are more than are known."""
+    if expected <= known:
+        return ngettext("more than %s file", "more than %s files", known) % number(known)
+    rounded = int(float(f"{expected:.2g}"))
     return ngettext("about %s file", "about %s files", rounded) % number(rounded)
 
 

@@ -13,10 +13,8 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.decorators import method_decorator
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from files import access, changes
 from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
@@ -32,6 +30,7 @@ REPLACE = _("Replace content")
 TRASH = _("Move to trash")
 RESTORE = _("Restore")
 DELETE = _("Delete permanently")
+PRESS_AGAIN = gettext_noop("Nothing was changed: press the button again.")
 FOR_GOOD = _("The file and its content are deleted permanently. This cannot be undone.")
 
 logger = logging.getLogger(__name__)
@@ -76,9 +75,9 @@ class FileChanges(WorkPages):
 
         return self._form_view(request, file, form, replace, REPLACE)
 
-    @method_decorator(require_POST)
     def trash_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._live(request, pk, "delete")
+        self._require_post(request, file)
 
         def trash() -> str:
             return changes.trash(request.user, file)
@@ -86,9 +85,9 @@ class FileChanges(WorkPages):
         url = self._list_after(request, folder=folder_of(str(file)))
         return self._post_view(request, file, trash, TRASH, url, can_be_undone=True)
 
-    @method_decorator(require_POST)
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         file = self._trashed(request, pk, "restore")
+        self._require_post(request, file)
 
         def restore() -> str:
             return changes.restore(request.user, file)
@@ -132,10 +131,21 @@ class FileChanges(WorkPages):
             raise PermissionDenied
         file: File | None = (File.objects.all() if files is None else files).filter(pk=pk).first()
         if file is None:
-            text = gettext("There is no file with the ID %d: somebody has deleted it.") % pk
-            self.message_user(request, text, messages.WARNING)
+            self.tell_missing(request, pk)
             raise AnsweredError(self._list_after(request))
         return file
+
+    def tell_missing(self, request: HttpRequest, pk: object) -> None:
+        """Tell that there is no such file, on the next page."""
+        text = gettext(
+            "There is no file with the ID %s that you may see: it may have been deleted."
+        )
+        self.message_user(request, text % pk, messages.WARNING)
+
+    def _require_post(self, request: HttpRequest, file: File) -> None:
+        """Refuse an address that is only opened, as after a login. Raises AnsweredError."""
+        if request.method != "POST":
+            self._answer(request, file, gettext(PRESS_AGAIN))
 
     def _answer(self, request: HttpRequest, file: File, text: str) -> NoReturn:
         self.message_user(request, changes.about(file, text), messages.WARNING)

@@ -18,19 +18,19 @@ from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_noop
-from django.views.decorators.http import require_POST, require_safe
+from django.utils.translation import gettext, gettext_noop, ngettext
+from django.views.decorators.http import require_safe
 
 from files import access, changes, listing
 from files.admin import actions, uploads
-from files.admin.changes import DELETE, MOVE, REPLACE, RESTORE, TRASH, log_error
+from files.admin.changes import DELETE, MOVE, PRESS_AGAIN, REPLACE, RESTORE, TRASH, log_error
 from files.admin.columns import FileColumns, states, time_of
 from files.admin.filters import SizeFilter, StateFilter, TypeFilter, is_trash
 from files.admin.forms import UploadForm
 from files.admin.places import file_url, list_url, shown_name, trail, trail_to
 from files.admin.preview import preview
 from files.admin.viewing import FileViewing, copies
-from files.admin.works import AnsweredError, answering, linked
+from files.admin.works import AnsweredError, answering, linked, undo_button
 from files.bodies import takes_upload
 from files.errors import reason
 from files.keys import as_folder, folder_of, name_of, visible
@@ -202,13 +202,16 @@ class FileAdmin(FileColumns, FileViewing):
             *super().get_urls(),
         ]
 
-    @method_decorator(require_POST)
     def undo_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Undo what the user has done last, as far as nobody else has changed it since."""
         work = get_object_or_404(Work, pk=pk, user_id=request.user.pk)
         if not self.has_undo_permission(request, work):
             raise PermissionDenied
-        actions.undo(self, request, work)
+        if request.method == "POST":
+            actions.undo(self, request, work)
+        else:  # it is only opened, as after a login
+            again = format_html("{} {}", gettext(PRESS_AGAIN), undo_button(work))
+            self.message_user(request, again, messages.WARNING)
         return HttpResponseRedirect(work.url)
 
     @method_decorator(require_safe)
@@ -228,11 +231,15 @@ class FileAdmin(FileColumns, FileViewing):
         self, request: HttpRequest, queryset: QuerySet[File], *args: Any, **kwargs: Any
     ) -> Any:
         """Refuse a selection of what can be no file: Django raises ValueError."""
-        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        if all(_ID.fullmatch(pk) for pk in selected):
-            return super().response_action(request, queryset, *args, **kwargs)
-        self.message_user(request, gettext("Select files from the list."), messages.WARNING)
-        return None
+        selected = set(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        if not all(_ID.fullmatch(pk) for pk in selected):
+            self.message_user(request, gettext("Select files from the list."), messages.WARNING)
+            return None
+        if gone := len(selected) - queryset.filter(pk__in=selected).count():
+            self.message_user(request, _gone(gone), messages.WARNING)
+        if selected and gone == len(selected):
+            return HttpResponseRedirect(request.get_full_path())
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context: dict[str, Any] = {
@@ -258,9 +265,11 @@ class FileAdmin(FileColumns, FileViewing):
             return HttpResponseRedirect(request.get_full_path())
         return HttpResponseRedirect(list_url(folder_of(str(obj))))
 
-    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *about: Any) -> Any:
-        """Say so, as Django does, and stay in the list that one came from."""
-        super()._get_obj_does_not_exist_redirect(request, *about)  # type: ignore[misc]
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> Any:
+        """Say so, and stay in the list that one came from."""
+        self.tell_missing(request, object_id)
         return HttpResponseRedirect(self._list_after(request))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
@@ -292,3 +301,10 @@ class FileAdmin(FileColumns, FileViewing):
                 raise
             self.message_user(request, reason(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+
+def _gone(count: int) -> str:
+    text = ngettext(
+        "%d selected file is not here any more.", "%d selected files are not here any more.", count
+    )
+    return text % count

@@ -50,4 +50,6 @@ def trail(folder: str, *further: Step, url: Callable[[str], str] = list_url) -> 
 def trail_to(file: File, *further: Step) -> list[Step]:
     """Return the steps from the top down to a file, and what follows it."""
     step = (shown_name(name_of(file.name)), file_url(file))
+    if file.deleted_at:
+        return trail("", (gettext("Trash"), list_url(state="trash")), step, *further)
     return trail(folder_of(file.name), step, *further)

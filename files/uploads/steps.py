@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from files import access, changes, operations
@@ -102,6 +103,7 @@ def finish(user: Any, asked: Finish) -> File:
         return _finished(ticket)
     is_new = ticket.replaces is None
     file = File(object_key=ticket.key) if is_new else _replaced(user, ticket)
+    since = timezone.now()
     operations.finish_upload(
         operation,
         file,
@@ -112,7 +114,7 @@ def finish(user: Any, asked: Finish) -> File:
     if is_new:
         changes.note_new(user, file)
     else:
-        changes.note(user, file, str(changes.REPLACED))
+        changes.note_replaced(user, file, since)
     return file
 
 
