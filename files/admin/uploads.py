@@ -75,6 +75,7 @@ def _messages() -> dict[str, str]:
         "broken": gettext("Unfinished uploads: %(number)s."),
         "leftOut": gettext("Left out, as systems make them in each folder: %(names)s."),
         "failed": gettext("The upload failed."),
+        "comparing": gettext("What is there is compared with the file."),
         "anew": gettext("What had been sent is gone: it begins anew."),
         "other": gettext("This is another file than the one that was begun: choose that one."),
         "elsewhere": gettext("Another tab sends this file."),

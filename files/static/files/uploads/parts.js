@@ -59,7 +59,7 @@ export class Parts {
         return file.slice((number - 1) * partSize, number * partSize);
     }
 
-    // Each edit changes `lastModified`, so that no two contents are mixed.
+    // Which upload a file may belong to: whether its bytes are the same, `compare` finds out.
     looksLike(file) {
         return ["name", "size", "lastModified"].every((name) => file[name] === this.about[name]);
     }
@@ -107,19 +107,23 @@ export class Parts {
         }
     }
 
-    // Find out what S3 has: what the browser has not noted is compared with the file.
+    // Find out which parts of this file S3 has: by the digests that S3 lists, or that were noted.
     async compare(file, signal) {
         const { ticket } = this.about;
         const ask = () => this.server.ask("state", { ticket }, signal);
         const { parts } = await withRetries(signal, ask);
-        const known = this.digests;
+        const noted = this.digests;
         this.digests = new Map();
         for (const { number, size, sha256: listed } of parts) {
-            const digest = known.get(number) ?? (await sha256(this.slice(file, number)));
-            if (size === this.length(number) && (listed ?? digest) === digest) {
+            signal.throwIfAborted();
+            const digest = await sha256(this.slice(file, number));
+            if (size === this.length(number) && (listed ?? noted.get(number)) === digest) {
                 this.digests.set(number, digest);
             }
         }
+        // What is noted of all parts is finished without the file: of no other content, then.
+        const wrong = [...noted.keys()].filter((number) => !this.digests.has(number));
+        await Promise.all(wrong.map((number) => this.store.forgetPart(ticket, number)));
     }
 
     // Send what is missing, some at a time; `onProgress` gets the bytes that are there.

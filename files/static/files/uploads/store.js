@@ -45,6 +45,10 @@ export class Store {
         return this.use("readwrite", (_, parts) => parts.put({ ticket, number, digest }));
     }
 
+    forgetPart(ticket, number) {
+        return this.use("readwrite", (_, parts) => parts.delete([ticket, number]));
+    }
+
     forget(ticket) {
         return this.use("readwrite", (uploads, parts) => {
             parts.delete(partsOf(ticket));

@@ -128,10 +128,11 @@ export class Upload {
     sendParts(signal, text) {
         const { parts, panel, file } = this;
         return parts.alone(async () => {
-            this.going(text);
             if (!parts.isComplete) {
+                this.going(parts.sent ? panel.texts.comparing : text);
                 await parts.compare(file, signal);
                 this.loaded = parts.sent;
+                this.going(text);
                 await parts.send(file, signal, (bytes) => this.progress(bytes));
             }
             // From here on the server goes on, also when the page is left.
