@@ -4,13 +4,13 @@ import { RefusedError, send, withRetries } from "./server.js";
 
 const PARTS = 3; // at a time
 const FINISH_TRIES = 8; // for the last step, in two minutes: all parts are there
-const GONE = 410; // the status of an upload that is over
 
 async function sha256(blob) {
     const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
     return btoa(String.fromCharCode(...new Uint8Array(digest)));
 }
 
+// The parts of one file: which have been sent, and how the others are.
 export class Parts {
     // `about` is what the browser keeps.
     constructor(server, store, about) {
@@ -31,13 +31,14 @@ export class Parts {
         return new Parts(server, store, kept);
     }
 
-    // Return those that a user has begun and that have not ended, nor become too old, in seconds.
+    // Return those that a user has begun and that have not ended. Forget whatever is too old, in
+    // seconds: its user may not come back to this browser.
     static async kept(server, store, user, maxAge) {
-        const found = await store.all(user);
+        const found = await store.all();
         const isOld = ({ since }) => Date.now() - since > maxAge * 1000;
         await Promise.all(found.filter(isOld).map(({ ticket }) => store.forget(ticket)));
         return found
-            .filter((about) => !isOld(about))
+            .filter((about) => about.user === user && !isOld(about))
             .map((about) => new Parts(server, store, about));
     }
 
@@ -177,7 +178,7 @@ export class Parts {
             // Its path alone, as a proxy may have hidden by which scheme this page came.
             await this.server.ended(new URL(stored.work).pathname, signal);
         } catch (error) {
-            if (error.status === GONE && last.failure) {
+            if (error.over && last.failure) {
                 last.failure.final = true; // it has ended the upload
                 last.failure.ends = true;
             } else {
