@@ -27,6 +27,7 @@ from files import background, operations
 from files.circuit import Bulkhead
 from files.models import File, Operation, Work
 from files.storage import S3UnavailableError
+from files.storage.multipart import MultipartUpload
 from files.uploads import steps
 from tests import location, steady_chromium
 from tests.test_browser import (  # noqa: F401 - fixtures, too
@@ -455,6 +456,48 @@ def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):
     assert_conflict(errors)
 
 
+def test_another_folder_keeps_the_name(page, make_file, errors):
+    make_file("a.txt", b"old")
+    page.goto(LIST)
+    expect_states(choose(page, payload("a.txt")), "taken")
+    page.once("dialog", lambda dialog: dialog.accept("images/"))
+    rows(page).get_by_role("button", name="Another key").click()
+    expect_states(rows(page), "done")
+    assert keys() == ["a.txt", "images/a.txt"]
+    assert_conflict(errors)
+
+
+UNITS = ["byte", "bytes", "KB", "MB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("size", [0, UNITS], "0\xa0bytes"),
+        ("size", [1, UNITS], "1\xa0byte"),
+        ("size", [1023, UNITS], "1,023\xa0bytes"),
+        ("size", [1024, UNITS], "1.0\xa0KB"),
+        ("size", [2**20 - 53, UNITS], "1,023.9\xa0KB"),
+        ("size", [2**20 - 1, UNITS], "1.0\xa0MB"),
+        ("size", [2**40, UNITS], "1,048,576.0\xa0MB"),
+        ("duration", [0], "1 sec"),
+        ("duration", [59.6], "1 min"),
+        ("duration", [3569], "59 min"),
+        ("duration", [3599], "1 hr"),
+        ("duration", [7200], "2 hr"),
+        ("numbered", ["a/b.txt", 2], "a/b (2).txt"),
+        ("numbered", ["a/.env", 2], "a/.env (2)"),
+        ("numbered", ["a/", 2], "a/ (2)"),
+        ("numbered", ["/", 2], "/ (2)"),
+    ],
+)
+def test_what_people_read_is_well_formed(page, name, arguments, text):
+    page.goto("/login/")
+    script = """async ([name, values]) =>
+        (await import("/static/files/uploads/format.js"))[name](...values)"""
+    assert page.evaluate(script, [name, arguments]) == text
+
+
 def test_who_may_not_replace_is_not_offered_it(open_page, make_file, errors):
     make_file("a.txt", b"old")
     page = open_page("view_file", "add_file")
@@ -519,6 +562,42 @@ def test_who_is_logged_out_in_the_middle_goes_on_after_a_login(
     expect_states(rows(page), "done")
     assert sent == [2]
     assert [re.search("401", error)[0] for error in errors] == ["401"]
+    errors.clear()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (429, "text/plain", "Slow down."),
+        (200, "text/html", "<title>Log in</title>"),
+        (408, "application/problem+json", '{"type": "urn:problem-type:files:too-slow"}'),
+        (410, "application/problem+json", '{"type": "about:blank"}'),
+    ],
+)
+def test_what_somebody_else_answers_throws_nothing_away(
+    page, storage, large, errors, put_numbers, status, kind, body
+):
+    """A proxy, say: it is asked again, and what has been sent stays."""
+    send_some(page, large, storage, 1)
+    rows(page).get_by_role("button", name="Pause").click()
+    expect_states(rows(page), "paused")
+    page.context.unroute_all(behavior="ignoreErrors")
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        route.fulfill(status=status, content_type=kind, body=body)
+
+    page.route("**/api/uploads/state/", answer)
+    rows(page).get_by_role("button", name="Resume").click()
+    expect_states(rows(page), "failed")
+    expect(rows(page)).to_contain_text(f"The upload failed. ({status})")
+    assert (len(asked), open_uploads(storage)) == (4, ["large.bin"])
+    page.unroute_all(behavior="ignoreErrors")
+    sent = put_numbers(page)
+    rows(page).get_by_role("button", name="Try again").click()
+    expect_states(rows(page), "done")
+    assert (sent, keys()) == ([2], ["large.bin"])
     errors.clear()
 
 
@@ -707,17 +786,37 @@ def test_another_file_does_not_go_on(broken_off, large, tmp_path, difference):
     assert keys() == []
 
 
-@pytest.mark.needs("checksums")
+@pytest.fixture
+def silent_s3(monkeypatch):
+    """Let S3 list no checksums of parts, as some servers do."""
+    listed = MultipartUpload.listed
+    names = ("PartNumber", "Size", "ETag")
+    monkeypatch.setattr(
+        MultipartUpload,
+        "listed",
+        lambda upload: [{name: part[name] for name in names} for part in listed(upload)],
+    )
+
+
+FORGET = "store.clear()"
+MISTAKE = "store.put({...kept, digest: 'of another content'})"
+
+
 @pytest.mark.parametrize(
-    ("change", "there", "missing"),
+    ("change", "there", "s3", "missing"),
     [
-        ("store.clear()", "0\xa0bytes", [2]),
-        ("store.put({...kept, digest: 'of another content'})", "5.0\xa0MB", [1, 2]),
+        pytest.param(FORGET, "0\xa0bytes", None, [2], marks=pytest.mark.needs("checksums")),
+        pytest.param(MISTAKE, "5.0\xa0MB", None, [2], marks=pytest.mark.needs("checksums")),
+        (FORGET, "0\xa0bytes", "silent_s3", [1, 2]),
+        (MISTAKE, "5.0\xa0MB", "silent_s3", [1, 2]),
+        ("null", "5.0\xa0MB", "silent_s3", [2]),
     ],
 )
 def test_what_s3_has_is_compared_with_the_file(
-    broken_off, large, put_numbers, change, there, missing
+    broken_off, request, large, put_numbers, change, there, s3, missing
 ):
+    if s3:
+        request.getfixturevalue(s3)
     in_store(broken_off, "parts", change)
     broken_off.reload()
     expect(rows(broken_off)).to_contain_text(f"{there} of 5.0\xa0MB are there.")
@@ -726,6 +825,53 @@ def test_what_s3_has_is_compared_with_the_file(
     expect_states(rows(broken_off), "done")
     assert sorted(sent) == missing
     assert File.objects.get().open().read() == large.read_bytes()
+
+
+@pytest.fixture
+def edited(page, storage, _small_parts, tmp_path):
+    """Return a file whose upload was broken off, and of which a later part is another one now.
+
+    Nothing but its bytes tells: name, size, time and first part are the same.
+    """
+    path = tmp_path / "edited.bin"
+    data = random.Random(0).randbytes(2 * PART + 1000)
+    path.write_bytes(data)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    send_some(page, path, storage, 2)
+    eventually(lambda: page.wait_for_timeout(20) or in_store(page, "parts"), 2)
+    page.reload()
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "unfinished")
+    path.write_bytes(data[:PART] + bytes(PART) + data[2 * PART :])
+    os.utime(path, ns=times)
+    return path
+
+
+@pytest.mark.parametrize("s3", [None, "silent_s3"])
+def test_no_two_contents_are_mixed(page, edited, request, put_numbers, s3):
+    if s3:
+        request.getfixturevalue(s3)
+    sent = put_numbers(page)
+    go_on(page, edited)
+    expect_states(rows(page), "done")
+    assert sorted(sent) == [2, 3]
+    assert File.objects.get().open().read() == edited.read_bytes()
+
+
+def test_what_was_noted_of_another_content_is_forgotten(page, edited):
+    """All parts that are noted are finished without the file."""
+    held = hold(page)
+    go_on(page, edited)
+    eventually(lambda: page.wait_for_timeout(20) or sorted(held), [2, 3])
+    held[3].continue_()
+    eventually(lambda: page.wait_for_timeout(20) or parts(default_storage), [1, 2, 3])
+    eventually(lambda: page.wait_for_timeout(20) or in_store(page, "parts"), 2)
+    page.reload()
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "unfinished")
+    go_on(page, edited)
+    expect_states(rows(page), "done")
+    assert File.objects.get().open().read() == edited.read_bytes()
 
 
 def test_a_file_that_the_browser_reads_again_need_not_be_picked(broken_off, large):
@@ -779,11 +925,12 @@ def test_an_upload_that_is_given_up_leaves_nothing(broken_off, storage):
 def test_what_is_too_old_to_go_on_is_forgotten(broken_off):
     for days in (7.1, 6.9):
         since = f"Date.now() - {days} * 24 * 3600 * 1000"
-        change = f"store.put({{...kept, ticket: '{days}', key: '{days}', since: {since}}})"
-        in_store(broken_off, "uploads", change)
+        for user in ("kept.user", "0"):
+            about = f"ticket: 'z{days} {user}', user: {user}, key: '{days}', since: {since}"
+            in_store(broken_off, "uploads", f"store.put({{...kept, {about}}})")
     broken_off.reload()
     expect(rows(broken_off).locator(".files-name")).to_have_text(["large.bin", "6.9"])
-    eventually(lambda: in_store(broken_off, "uploads"), 2)
+    eventually(lambda: in_store(broken_off, "uploads"), 3)
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
@@ -969,6 +1116,18 @@ def test_the_list_shows_what_has_come_and_keeps_what_is_selected(page):
     page.locator(".actions [name=index]").click()
     expect(page.locator(".messagelist")).to_contain_text("Moved 2 files to the trash.")
     assert keys() == ["a.txt"]
+
+
+@pytest.mark.parametrize("address", ["", "{pk}/object/"])
+def test_what_a_script_fetches_leaves_the_messages(admin_client, make_file, address):
+    file, other = make_file("a.txt"), make_file("b.txt")
+    admin_client.post(f"{LIST}{other.pk}/trash/")
+    headers = {"X-Requested-With": "fetch"}
+    told = [
+        b"messagelist" in admin_client.get(f"{LIST}{address.format(pk=file.pk)}", **about).content
+        for about in ({"headers": headers}, {}, {})
+    ]
+    assert told == [False, True, False]
 
 
 def test_the_focus_stays_when_rows_change_their_order(page, make_file, large, errors):

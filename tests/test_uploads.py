@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import random
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import hypothesis
@@ -14,6 +15,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import resolve
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
@@ -178,10 +180,24 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
     digests = send(admin_client, plan)
     put("big.bin", b"first")
     response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
-    message = "There is an object of this key."
+    message = (
+        "The bucket has an object of this key that is not in the catalogue: choose another key."
+    )
     assert conflict(response) == {"detail": message, "taken": True, "replaceable": False}
     assert storage.open("big.bin").read() == b"first"
     assert not File.objects.exists()
+
+
+@pytest.mark.needs("checksums")
+def test_a_file_that_came_meanwhile_can_be_replaced(admin_client, make_file):
+    plan = begin(admin_client).json()
+    digests = send(admin_client, plan)
+    make_file("big.bin", b"first")
+    response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
+    message = "There is a file of this key already."
+    assert conflict(response) == {"detail": message, "taken": True, "replaceable": True}
+    assert File.objects.get().read_text() == "first"
+    abort(admin_client, plan)
 
 
 @pytest.mark.needs("checksums")
@@ -480,6 +496,20 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
     abort(admin_client, plans[0])
     for plan in (plans[1], begin(admin_client, "c").json()):
         abort(admin_client, plan)
+
+
+def test_the_oldest_upload_of_a_user_makes_room(admin_client, storage, monkeypatch):
+    """Another browser may have begun it, and nobody goes on with it."""
+    monkeypatch.setattr(steps, "MAX_OPEN", 2)
+    begun = timezone.now() - timedelta(hours=25)
+    plans = {key: begin(admin_client, key).json() for key in "ab"}
+    Operation.objects.filter(object_key="b").update(started_at=begun)
+    plans["c"] = begin(admin_client, "c").json()
+    assert open_uploads(storage) == ["a", "c"]
+    assert refused(ask(admin_client, "state", ticket=plans["b"]["ticket"]))[0] == 410
+    assert begin(admin_client, "d").status_code == 429
+    for key in "ac":
+        abort(admin_client, plans[key])
 
 
 @pytest.mark.parametrize(

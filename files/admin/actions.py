@@ -114,7 +114,8 @@ def _rename(user: Any, file: File, key: str) -> None:
     try:
         changes.rename(user, file, key)
     except ValidationError as error:
-        raise ValidationError(f"“{brief(key)}”: {reason(error)}") from error
+        taken = changes.about(File(object_key=key), reason(error))
+        raise ValidationError(taken) from error
 
 
 def _form(

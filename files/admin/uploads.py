@@ -17,7 +17,7 @@ ADDRESSES = {
     "finish": "api:upload_finish",
     "abort": "api:upload_abort",
 }
-UNITS = [0, *(1024**power for power in range(1, 6))]  # a size of each unit of `filesizeformat`
+UNITS = [1, 0, *(1024**power for power in range(1, 6))]  # a size of each unit, one byte first
 
 
 def script_config(user: Any, folder: str) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def _messages() -> dict[str, str]:
     return {
         "key": gettext("The key to keep it under:"),
         "total": gettext("%(sent)s of %(size)s, files: %(done)s of %(files)s"),
+        "speed": gettext("%(size)s/s"),
         "left": gettext("%(time)s left"),
         "more": gettext("More that are not shown: %(number)s."),
         "uploaded": gettext("Uploaded files: %(number)s."),
@@ -75,6 +76,8 @@ def _messages() -> dict[str, str]:
         "broken": gettext("Unfinished uploads: %(number)s."),
         "leftOut": gettext("Left out, as systems make them in each folder: %(names)s."),
         "failed": gettext("The upload failed."),
+        "comparing": gettext("What is there is compared with the file."),
+        "sentAgain": gettext("All of it is sent again, whatever you choose."),
         "anew": gettext("What had been sent is gone: it begins anew."),
         "other": gettext("This is another file than the one that was begun: choose that one."),
         "elsewhere": gettext("Another tab sends this file."),

@@ -5,6 +5,8 @@ of the operations under way.
 """
 
 import errno
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,12 +17,14 @@ from django.utils.translation import gettext
 
 from files import access, changes, operations
 from files.models import File, Operation
+from files.operations import ConflictError
 from files.storage import SentPart, part_size
 from files.storage.checksums import SHA256
 from files.uploads.requests import Begin, Finish, Sign, Ticket, Upload
 
 PART_SIZE = 16 * 2**20  # bytes, or larger ones where S3 would keep too few
 MAX_OPEN = 100  # uploads of one user
+LEFT = timedelta(days=1)  # after which an upload is ended where there are so many
 
 
 def whole(user: Any, key: str, content: Upload, *, replace: bool) -> File:
@@ -52,7 +56,7 @@ def begin(user: Any, asked: Begin) -> dict[str, Any]:
         limit = filesizeformat(settings.MAX_UPLOAD)
         text = gettext("More than %s can be sent from a page with HTTPS alone.") % limit
         raise ValidationError(text, "too_large")
-    _refuse_too_many(user)
+    _make_room(user)
     size = part_size(asked.size, PART_SIZE)
     operation = operations.begin_upload(asked.key, asked.content_type, str(user))
     ticket = Ticket(
@@ -104,13 +108,17 @@ def finish(user: Any, asked: Finish) -> File:
     is_new = ticket.replaces is None
     file = File(object_key=ticket.key) if is_new else _replaced(user, ticket)
     since = timezone.now()
-    operations.finish_upload(
-        operation,
-        file,
-        digests=asked.digests,
-        size=ticket.size,
-        part_size=ticket.part_size,
-    )
+    try:
+        operations.finish_upload(
+            operation,
+            file,
+            digests=asked.digests,
+            size=ticket.size,
+            part_size=ticket.part_size,
+        )
+    except FileExistsError:
+        changes.validate_free_key(ticket.key)  # which says by what it is taken
+        raise
     if is_new:
         changes.note_new(user, file)
     else:
@@ -187,11 +195,20 @@ def _replaceable(user: Any, key: str) -> File | None:
     return file
 
 
-def _refuse_too_many(user: Any) -> None:
-    """Raise ValidationError where the user has begun many uploads and ended none of them."""
-    if Operation.objects.filter(kind=Operation.Kind.UPLOAD, who=str(user)).count() >= MAX_OPEN:
+def _make_room(user: Any) -> None:
+    """End the oldest of the user's uploads where there are many: it may be of a lost browser.
+
+    Raises ValidationError where all of them are newer than that.
+    """
+    begun = Operation.objects.filter(kind=Operation.Kind.UPLOAD, who=str(user))
+    if begun.count() < MAX_OPEN:
+        return
+    oldest = begun.filter(started_at__lt=timezone.now() - LEFT).order_by("started_at").first()
+    if oldest is None:
         text = gettext("You have %s unfinished uploads: finish or cancel one first.") % MAX_OPEN
         raise ValidationError(text, "too_many")
+    with suppress(ConflictError):  # somebody ends it at this moment
+        operations.end(oldest)
 
 
 def _refuse_trash(user: Any, file: File) -> None:

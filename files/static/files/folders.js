@@ -1,5 +1,7 @@
 // Text fields for a folder: completed from the catalogue as one types, and told from new ones.
 
+const PAUSE = 150; // milliseconds without a key, before the server is asked
+
 function complete(field) {
     const list = document.createElement("datalist");
     const note = document.createElement("p");
@@ -22,7 +24,11 @@ function complete(field) {
         }
     };
     const suggest = () => ask().catch(() => undefined); // it is typed without help then
-    field.addEventListener("input", suggest);
+    let soon;
+    field.addEventListener("input", () => {
+        clearTimeout(soon);
+        soon = setTimeout(suggest, PAUSE);
+    });
     suggest();
 }
 

@@ -3,7 +3,7 @@
 for (const details of document.querySelectorAll(".files-object")) {
     const link = details.querySelector("a");
     const show = async () => {
-        const answer = await fetch(link.href);
+        const answer = await fetch(link.href, { headers: { "X-Requested-With": "fetch" } });
         if (answer.ok && !answer.redirected) {
             const page = new DOMParser().parseFromString(await answer.text(), "text/html");
             link.replaceWith(...page.querySelectorAll(".files-told"));

@@ -11,6 +11,7 @@ export function sift(chosen) {
     ];
 }
 
+// Return what an input of files has, in folders too.
 export function pickedFiles(input) {
     return [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
 }

@@ -1,7 +1,7 @@
 // What people read: keys, sizes, durations.
 
 const LANGUAGE = document.documentElement.lang || undefined;
-const SECONDS = { hour: 3600, minute: 60, second: 1 };
+const LIMITS = { second: 60, minute: 60, hour: Number.POSITIVE_INFINITY }; // of the next unit
 
 // Return the key with all of its characters to be seen, as the server shows it (`files.keys`).
 export function visible(key) {
@@ -23,22 +23,35 @@ export function fill(text, values) {
     return text.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
 }
 
-// Return a number of bytes as Django's `filesizeformat` does, by its units, the smallest first.
-export function size(bytes, units) {
+// Return the key with a number behind its name: "a/b (2).txt".
+export function numbered(key, number) {
+    const [, stem, extension = ""] = /^(.*?[^/]|.*)(\.[^./]*)?$/s.exec(key);
+    return `${stem} (${number})${extension}`;
+}
+
+// Return a number of bytes by the units of Django's `filesizeformat`: of one byte, then of more.
+export function size(bytes, [one, ...units]) {
     let power = 0;
-    while (bytes >= 1024 ** (power + 1) && power < units.length - 1) {
+    let value = Math.round(bytes);
+    // What would be shown as 1,024.0 is one of the next unit.
+    while (Math.round(value * 10) / 10 >= 1024 && power < units.length - 1) {
         power += 1;
+        value /= 1024;
     }
     const digits = power ? 1 : 0;
     const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-    const number = (bytes / 1024 ** power).toLocaleString(LANGUAGE, options);
-    return `${number}\u00a0${units[power]}`;
+    const unit = power === 0 && value === 1 ? one : units[power];
+    return `${value.toLocaleString(LANGUAGE, options)}\u00a0${unit}`;
 }
 
 // Return a duration in its largest unit: nobody knows it better.
 export function duration(seconds) {
-    const whole = Math.max(1, Math.round(seconds));
-    const unit = Object.keys(SECONDS).find((name) => whole >= SECONDS[name]);
-    const options = { style: "unit", unit, unitDisplay: "short" };
-    return Math.round(whole / SECONDS[unit]).toLocaleString(LANGUAGE, options);
+    let value = Math.max(1, seconds);
+    for (const [unit, limit] of Object.entries(LIMITS)) {
+        const shown = Math.round(value);
+        if (shown < limit) {
+            return shown.toLocaleString(LANGUAGE, { style: "unit", unit, unitDisplay: "short" });
+        }
+        value /= limit;
+    }
 }

@@ -4,7 +4,9 @@ const PARTS = ["#changelist-form", ".files-scope"];
 
 // Fetch the page once more and show its list, with the same files selected.
 export async function refresh() {
-    const answer = await fetch(window.location.href);
+    const url = new URL(window.location.href);
+    url.searchParams.delete("usage"); // counting takes long, and the link to it is there
+    const answer = await fetch(url, { headers: { "X-Requested-With": "fetch" } });
     if (!answer.ok || answer.redirected) {
         return;
     }

@@ -11,6 +11,7 @@ import { View } from "./view.js";
 
 const FILES = 2; // at a time
 
+// All uploads of the page, and what is done to each.
 export class Panel {
     constructor(element, config) {
         this.config = config;

@@ -4,13 +4,13 @@ import { RefusedError, send, withRetries } from "./server.js";
 
 const PARTS = 3; // at a time
 const FINISH_TRIES = 8; // for the last step, in two minutes: all parts are there
-const GONE = 410; // the status of an upload that is over
 
 async function sha256(blob) {
     const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
     return btoa(String.fromCharCode(...new Uint8Array(digest)));
 }
 
+// The parts of one file: which have been sent, and how the others are.
 export class Parts {
     // `about` is what the browser keeps.
     constructor(server, store, about) {
@@ -31,13 +31,14 @@ export class Parts {
         return new Parts(server, store, kept);
     }
 
-    // Return those that a user has begun and that have not ended, nor become too old, in seconds.
+    // Return those that a user has begun and that have not ended. Forget whatever is too old, in
+    // seconds: its user may not come back to this browser.
     static async kept(server, store, user, maxAge) {
-        const found = await store.all(user);
+        const found = await store.all();
         const isOld = ({ since }) => Date.now() - since > maxAge * 1000;
         await Promise.all(found.filter(isOld).map(({ ticket }) => store.forget(ticket)));
         return found
-            .filter((about) => !isOld(about))
+            .filter((about) => about.user === user && !isOld(about))
             .map((about) => new Parts(server, store, about));
     }
 
@@ -59,7 +60,7 @@ export class Parts {
         return file.slice((number - 1) * partSize, number * partSize);
     }
 
-    // Each edit changes `lastModified`, so that no two contents are mixed.
+    // Which upload a file may belong to: whether its bytes are the same, `compare` finds out.
     looksLike(file) {
         return ["name", "size", "lastModified"].every((name) => file[name] === this.about[name]);
     }
@@ -107,19 +108,23 @@ export class Parts {
         }
     }
 
-    // Find out what S3 has: what the browser has not noted is compared with the file.
+    // Find out which parts of this file S3 has: by the digests that S3 lists, or that were noted.
     async compare(file, signal) {
         const { ticket } = this.about;
         const ask = () => this.server.ask("state", { ticket }, signal);
         const { parts } = await withRetries(signal, ask);
-        const known = this.digests;
+        const noted = this.digests;
         this.digests = new Map();
         for (const { number, size, sha256: listed } of parts) {
-            const digest = known.get(number) ?? (await sha256(this.slice(file, number)));
-            if (size === this.length(number) && (listed ?? digest) === digest) {
+            signal.throwIfAborted();
+            const digest = await sha256(this.slice(file, number));
+            if (size === this.length(number) && (listed ?? noted.get(number)) === digest) {
                 this.digests.set(number, digest);
             }
         }
+        // What is noted of all parts is finished without the file: of no other content, then.
+        const wrong = [...noted.keys()].filter((number) => !this.digests.has(number));
+        await Promise.all(wrong.map((number) => this.store.forgetPart(ticket, number)));
     }
 
     // Send what is missing, some at a time; `onProgress` gets the bytes that are there.
@@ -173,7 +178,7 @@ export class Parts {
             // Its path alone, as a proxy may have hidden by which scheme this page came.
             await this.server.ended(new URL(stored.work).pathname, signal);
         } catch (error) {
-            if (error.status === GONE && last.failure) {
+            if (error.over && last.failure) {
                 last.failure.final = true; // it has ended the upload
                 last.failure.ends = true;
             } else {

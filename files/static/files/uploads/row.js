@@ -10,6 +10,7 @@ function element(name, className) {
     return made;
 }
 
+// Return a button; the label tells it from others of the same text.
 export function button(text, label, onClick) {
     const made = element("button", "button");
     made.type = "button";
@@ -19,6 +20,7 @@ export function button(text, label, onClick) {
     return made;
 }
 
+// The element of one upload in the list of the panel.
 export class Row {
     constructor(upload, page) {
         this.upload = upload;
@@ -42,7 +44,7 @@ export class Row {
         }
         this.choices = choices;
         this.element.dataset.state = state;
-        this.bar.setAttribute("aria-label", key);
+        this.bar.setAttribute("aria-label", visible(key));
         this.text.textContent = text;
         this.text.className = WRONG.includes(state) ? "files-state files-failed" : "files-state";
         this.name.replaceChildren(this.link() ?? visible(key));
@@ -69,7 +71,7 @@ export class Row {
 
     offer(choices, key) {
         const hadFocus = this.element.contains(document.activeElement);
-        const buttons = choices.map(([text, act]) => button(text, `${text}: ${key}`, act));
+        const buttons = choices.map(([text, act]) => button(text, `${text}: ${visible(key)}`, act));
         this.buttons.replaceChildren(...buttons);
         if (hadFocus && !this.element.contains(document.activeElement)) {
             (buttons[0] ?? this.element).focus();

@@ -2,21 +2,26 @@
 
 const TRIES = 4; // for each request
 const LOGGED_OUT = 401;
-const FORBIDDEN = 403;
+const GONE = 410;
 const UNDER_WAY = ["waiting", "under-way"]; // states of long work
 const LOOK = 2000; // milliseconds between two looks at it
-const CONFLICT = "urn:problem-type:files:conflict"; // somebody works on the file, or we do still
+const OURS = "urn:problem-type:files:";
+const CONFLICT = `${OURS}conflict`; // somebody works on the file, or we do still
+const PASSING = [408, 429];
+const ENDING = [400, 409, GONE, 413]; // after which no upload can go on
 
-// What the server refuses, or with no status what the page does.
+// What the server refuses, or with no status what the page does. An answer with no problem of ours
+// is of a proxy, say, and passes.
 export class RefusedError extends Error {
     constructor(problem, status = 0) {
         super(problem.detail);
         this.taken = Boolean(problem.taken);
         this.replaceable = Boolean(problem.replaceable);
-        this.status = status;
-        this.final = status < 500 && problem.type !== CONFLICT;
-        // Whether what has been sent is of no use any more: a login makes it useful again.
-        this.ends = this.final && status > 0 && ![LOGGED_OUT, FORBIDDEN].includes(status);
+        const isOurs = String(problem.type).startsWith(OURS) && problem.type !== CONFLICT;
+        const isFinal = isOurs && status < 500 && !PASSING.includes(status);
+        this.final = isFinal || [0, LOGGED_OUT].includes(status);
+        this.ends = isOurs && ENDING.includes(status); // what has been sent is of no use any more
+        this.over = isOurs && status === GONE;
     }
 }
 
@@ -57,6 +62,7 @@ export async function withRetries(signal, action, tries = TRIES) {
     }
 }
 
+// The steps of the API, asked with the session of the page.
 export class Server {
     constructor({ addresses, cookie, texts }) {
         this.addresses = addresses;
@@ -105,14 +111,15 @@ export class Server {
         if (status === LOGGED_OUT) {
             throw new RefusedError({ detail: this.texts.loggedOut }, status);
         }
-        let answer;
+        let answer = null;
         try {
             answer = JSON.parse(text);
         } catch {
-            throw new RefusedError({ detail: `${this.texts.failed} (${status})` }, status);
+            // It is told below, by its status.
         }
-        if (status >= 300) {
-            throw new RefusedError(answer, status);
+        if (!answer || status >= 300) {
+            const detail = `${this.texts.failed} (${status})`;
+            throw new RefusedError({ detail, ...answer }, status);
         }
         return answer;
     }

@@ -24,6 +24,7 @@ function partsOf(ticket) {
     return IDBKeyRange.bound([ticket], [ticket, []]); // arrays come after numbers
 }
 
+// What the browser keeps of all uploads in parts.
 export class Store {
     // Do something with both stores; return what comes of it, undefined where nothing can be kept.
     async use(mode, action) {
@@ -45,6 +46,10 @@ export class Store {
         return this.use("readwrite", (_, parts) => parts.put({ ticket, number, digest }));
     }
 
+    forgetPart(ticket, number) {
+        return this.use("readwrite", (_, parts) => parts.delete([ticket, number]));
+    }
+
     forget(ticket) {
         return this.use("readwrite", (uploads, parts) => {
             parts.delete(partsOf(ticket));
@@ -52,10 +57,10 @@ export class Store {
         });
     }
 
-    // Return the uploads of a user, the newest first.
-    async all(user) {
+    // Return the uploads of all users of the browser, the newest first.
+    async all() {
         const found = (await this.use("readonly", (uploads) => uploads.getAll())) ?? [];
-        return found.filter((upload) => upload.user === user).sort((a, b) => b.since - a.since);
+        return found.sort((a, b) => b.since - a.since);
     }
 
     // Return the SHA-256 of the parts that have been sent, by their numbers.

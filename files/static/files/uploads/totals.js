@@ -8,6 +8,7 @@ const LEAST = 2000; // milliseconds, without which it would be a guess
 // Uploads that have all bytes to send, or had.
 const COUNTED = ["waiting", "running", "storing", "paused", "done"];
 
+// Bytes that have been sent, and how fast.
 export class Meter {
     constructor() {
         this.reset();
@@ -46,7 +47,7 @@ export function totals(uploads, meter, { texts, units }) {
     const told = [fill(texts.total, values)];
     const speed = meter.speed();
     if (speed && sent < bytes) {
-        told.push(`${size(speed, units)}/s`);
+        told.push(fill(texts.speed, { size: size(speed, units) }));
         told.push(fill(texts.left, { time: duration((bytes - sent) / speed) }));
     }
     const isShown = done < all.length;

@@ -1,18 +1,19 @@
 // One file on its way: what state it is in, and what can be done about it.
 
 import { pick } from "./choosing.js";
-import { fill, size } from "./format.js";
+import { fill, numbered, size } from "./format.js";
 import { Parts } from "./parts.js";
 import { RefusedError } from "./server.js";
 
-const GONE = 410;
 const KEYS = 100; // that are tried to keep both
 
 // States that wait for somebody to decide.
 export const UNDECIDED = ["taken", "unfinished"];
+// States in which it goes on by itself, and those in which nothing more happens.
 export const ACTIVE = ["waiting", "running", "storing"];
 export const OVER = ["done", "canceled"];
 
+// An upload of one file, whole or in parts, from its choice to its end.
 export class Upload {
     // `given` has `file` and `key`, or `parts` of an upload that was broken off.
     constructor(panel, given) {
@@ -89,7 +90,7 @@ export class Upload {
             try {
                 return await this.sendParts(signal, "");
             } catch (error) {
-                if (error.status !== GONE || !this.file) {
+                if (!error.over || !this.file) {
                     throw error;
                 }
                 this.drop();
@@ -128,10 +129,11 @@ export class Upload {
     sendParts(signal, text) {
         const { parts, panel, file } = this;
         return parts.alone(async () => {
-            this.going(text);
             if (!parts.isComplete) {
+                this.going(parts.sent ? panel.texts.comparing : text);
                 await parts.compare(file, signal);
                 this.loaded = parts.sent;
+                this.going(text);
                 await parts.send(file, signal, (bytes) => this.progress(bytes));
             }
             // From here on the server goes on, also when the page is left.
@@ -153,8 +155,9 @@ export class Upload {
         } else if (error.name === "AbortError") {
             this.cancel();
         } else if (error.taken && this.file) {
+            const text = this.parts ? `${error.message} ${texts.sentAgain}` : error.message;
             this.drop();
-            this.ask(error);
+            this.ask(text, error.replaceable);
         } else {
             if (error.ends) {
                 this.drop();
@@ -174,7 +177,7 @@ export class Upload {
     }
 
     // The key is taken: nothing is overwritten before somebody says so.
-    ask({ message, replaceable }) {
+    ask(text, replaceable) {
         const { texts } = this.panel;
         this.replaceable = replaceable && !this.replace;
         if (this.decide(this.policy ?? this.batch.policy)) {
@@ -183,7 +186,7 @@ export class Upload {
         const names = this.replaceable ? ["replace", "keep"] : ["keep"];
         const choices = names.map((name) => [texts[name], () => this.decide(name)]);
         const rename = [texts.rename, () => this.rename()];
-        this.show("taken", message, [...choices, rename, [texts.skip, () => this.cancel()]]);
+        this.show("taken", text, [...choices, rename, [texts.skip, () => this.cancel()]]);
     }
 
     // Do as somebody has decided, for this file or for all; return whether that can be done.
@@ -202,8 +205,9 @@ export class Upload {
     }
 
     rename() {
-        const key = window.prompt(this.panel.texts.key, this.key);
-        if (key) {
+        const typed = window.prompt(this.panel.texts.key, this.key);
+        if (typed) {
+            const key = typed.endsWith("/") ? typed + this.file.name : typed; // it means the folder
             this.again({ key, wanted: key, number: 1, policy: null });
         }
     }
@@ -250,7 +254,13 @@ export class Upload {
     async take(file) {
         const { parts } = this;
         const { texts } = this.panel;
-        const known = await parts.alone(() => parts.known(file)).catch((error) => error.message);
+        let known = "other";
+        let why = texts.other;
+        try {
+            known = await parts.alone(() => parts.known(file));
+        } catch (error) {
+            why = error.message;
+        }
         if (this.state !== "unfinished") {
             return; // it goes on since
         }
@@ -260,13 +270,7 @@ export class Upload {
         } else if (known === "same") {
             this.again({ file });
         } else {
-            this.offer(known === "other" ? texts.other : known);
+            this.offer(why);
         }
     }
-}
-
-// Return the key with a number behind its name: "a/b (2).txt".
-function numbered(key, number) {
-    const [, stem, extension = ""] = /^(.*?[^/])(\.[^./]*)?$/s.exec(key);
-    return `${stem} (${number})${extension}`;
 }

@@ -23,6 +23,7 @@ function ordered(uploads) {
     );
 }
 
+// The elements of the panel, which show its uploads.
 export class View {
     constructor(panel, element) {
         this.panel = panel;
