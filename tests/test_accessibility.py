@@ -18,6 +18,7 @@ from tests.test_browser import (  # noqa: F401 - fixtures among them
     detail,
     errors,
     expect_rows,
+    link,
     make,
     open_page,
     page,
@@ -251,6 +252,12 @@ LINES = """selectors => [...document.querySelectorAll(selectors)].map(element =>
     const height = element.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
     return Math.round(height / parseFloat(fontSize) / 1.3);
 })"""
+FIRST_LETTER = """element => {
+    const range = document.createRange();
+    range.setStart(element.lastChild, 1); // after a space
+    range.setEnd(element.lastChild, 2);
+    return range.getBoundingClientRect().toJSON();
+}"""
 NAMES = "h1, ol.breadcrumbs, #result_list .field-key a, #content-main form li"
 
 
@@ -270,6 +277,17 @@ def test_a_long_key_takes_two_lines(open_page, make_file, look):  # noqa: F811
     assert (len(lines), max(lines)) == (10, 2)
     page.get_by_role("button", name="Move to trash").click()
     expect(page.locator(".messagelist")).to_contain_text(f"“{brief(LONG)}”: Moved to the trash.")
+
+
+def test_the_name_of_a_folder_stands_beside_its_icon(open_page):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    make("short/a", f"{'x' * 200}/a")
+    page.goto(LIST)
+    for folder in ("short/", f"{'x' * 200}/"):
+        icon = link(page, f"Folder {folder}").locator("img").bounding_box()
+        name = link(page, f"Folder {folder}").evaluate(FIRST_LETTER)
+        assert icon["x"] + icon["width"] <= name["x"]
+        assert icon["y"] <= name["y"] + name["height"] / 2 <= icon["y"] + icon["height"]
 
 
 def test_the_rest_of_a_long_key_is_shown_on_demand(page, make_file):  # noqa: F811
