@@ -247,6 +247,36 @@ def test_files_come_within_the_first_screen_of_a_phone(open_page):  # noqa: F811
     assert box["y"] + box["height"] < PHONE["viewport"]["height"]
 
 
+WIDTHS = """[
+    document.scrollingElement.scrollWidth,
+    document.querySelector(".results").scrollWidth - document.querySelector(".results").clientWidth,
+]"""
+
+
+@pytest.mark.parametrize("permissions", [[], ["view_file"]])  # with boxes, and without
+def test_states_are_seen_on_a_phone(open_page, permissions):  # noqa: F811
+    page = open_page(*permissions, **PHONE)  # noqa: F811
+    now = timezone.now()
+    make("a/b", "well.txt", size=1000, content_type="text/plain", modified_at=now)
+    make(f"{'long' * 40}.txt", missing_at=now, size=1000, content_type=SHEET, modified_at=now)
+    page.goto(LIST)
+    expect(page.locator(".files-state")).to_be_in_viewport(ratio=1)
+    assert page.evaluate(WIDTHS) == [375, 0]
+    row = page.locator("#result_list tbody tr").filter(has_text="well.txt")
+    assert row.inner_text().split() == ["well.txt", "1000", "bytes"]
+
+
+def test_times_in_the_trash_are_seen_on_a_phone(open_page):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    now = timezone.now()
+    make(f"{'long' * 40}.txt", deleted_at=now, deleted_by="who" * 50, size=1000, content_type=SHEET)
+    page.goto(f"{LIST}?state=trash")
+    expect(page.get_by_role("cell", name="now")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("columnheader", name="In the trash since")).to_be_in_viewport(ratio=1)
+    assert page.evaluate(WIDTHS) == [375, 0]
+    assert page.evaluate(LINES, ".column-trashed .text a") == [1]
+
+
 LINES = """selectors => [...document.querySelectorAll(selectors)].map(element => {
     const { fontSize, paddingTop, paddingBottom } = getComputedStyle(element);
     const height = element.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
