@@ -203,6 +203,35 @@ def test_a_slash_leads_to_the_search(page):  # noqa: F811
     expect(page.locator("#searchbar")).to_be_focused()
 
 
+FIRST_LETTER = """element => {
+    const range = document.createRange();
+    range.setStart(element.lastChild, 1); // after a space
+    range.setEnd(element.lastChild, 2);
+    return range.getBoundingClientRect().toJSON();
+}"""
+FORMS = ["add/", "{}/rename/"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("look", ["light", "narrow"])
+def test_a_note_on_a_new_folder_moves_nothing(open_page, make_file, look, form):  # noqa: F811
+    page = open_page(**LOOKS[look])  # noqa: F811
+    page.goto(LIST + form.format(make_file("a/b.txt").pk))
+    parts = [page.get_by_label("Folder"), page.locator(".submit-row")]
+    before = [part.bounding_box() for part in parts]
+    parts[0].fill("new/")
+    note = page.get_by_text("This folder is new.")
+    expect(note).to_be_visible()
+    assert [part.bounding_box() for part in parts] == before
+    assert note.evaluate(FIRST_LETTER)["left"] == pytest.approx(before[0]["x"], abs=8)
+
+
+def test_the_outline_of_a_field_is_not_cut(open_page, make_file):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    page.goto(f"{LIST}{make_file('a').pk}/rename/")
+    expect(page.locator(".form-row").first).to_have_css("overflow", "visible")
+
+
 SEEN = """() => {
     const element = document.activeElement;
     const { outlineStyle, outlineWidth } = getComputedStyle(element);
@@ -253,6 +282,17 @@ WIDTHS = """[
 ]"""
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_undo_looks_as_other_buttons(open_page, scheme):  # noqa: F811
+    page = open_page(color_scheme=scheme)  # noqa: F811
+    make("a.txt", "b.txt")
+    page.goto(LIST)
+    choose(page, "Move to trash")
+    look = "e => ['backgroundColor', 'color', 'borderStyle'].map(name => getComputedStyle(e)[name])"
+    undo = page.get_by_role("button", name="Undo").evaluate(look)
+    assert undo == page.locator("#files-upload .button").first.evaluate(look)
+
+
 @pytest.mark.parametrize("permissions", [[], ["view_file"]])  # with boxes, and without
 def test_states_are_seen_on_a_phone(open_page, permissions):  # noqa: F811
     page = open_page(*permissions, **PHONE)  # noqa: F811
@@ -282,12 +322,6 @@ LINES = """selectors => [...document.querySelectorAll(selectors)].map(element =>
     const height = element.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
     return Math.round(height / parseFloat(fontSize) / 1.3);
 })"""
-FIRST_LETTER = """element => {
-    const range = document.createRange();
-    range.setStart(element.lastChild, 1); // after a space
-    range.setEnd(element.lastChild, 2);
-    return range.getBoundingClientRect().toJSON();
-}"""
 NAMES = "h1, ol.breadcrumbs, #content-main form li, .field-key :is(a, .readonly)"
 
 

@@ -2,13 +2,14 @@
 
 function complete(field) {
     const list = document.createElement("datalist");
-    const note = document.createElement("p");
+    const note = document.createElement("div");
     let asked = 0;
     list.id = `${field.id}_folders`;
-    note.className = "help";
+    note.className = "help files-note";
     note.setAttribute("role", "status");
     field.setAttribute("list", list.id);
-    field.after(list, note);
+    field.after(list);
+    field.closest(".form-row").append(note);
 
     const ask = async () => {
         asked += 1;
