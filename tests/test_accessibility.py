@@ -282,6 +282,14 @@ WIDTHS = """[
 ]"""
 
 
+def test_each_line_of_buttons_begins_at_the_margin_of_a_phone(open_page, make_file):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    page.goto(detail(make_file("a.txt")))
+    boxes = [tool.bounding_box() for tool in page.locator(".object-tools li").all()]
+    lines = {box["y"]: box["x"] for box in reversed(boxes)}
+    assert list(lines.values()) == [15, 15]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_undo_looks_as_other_buttons(open_page, scheme):  # noqa: F811
     page = open_page(color_scheme=scheme)  # noqa: F811
@@ -339,6 +347,7 @@ def test_a_long_key_takes_two_lines(open_page, make_file, look):  # noqa: F811
     page.goto(detail(file))
     lines += page.evaluate(LINES, NAMES)
     assert (len(lines), max(lines)) == (11, 2)
+    expect(page.locator(".field-key .readonly")).to_have_css("padding-bottom", "0px")
     page.get_by_role("button", name="Move to trash").click()
     expect(page.locator(".messagelist")).to_contain_text(f"“{brief(LONG)}”: Moved to the trash.")
 
