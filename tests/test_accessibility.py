@@ -18,6 +18,7 @@ from tests.test_browser import (  # noqa: F401 - fixtures among them
     detail,
     errors,
     expect_rows,
+    link,
     make,
     open_page,
     page,
@@ -202,6 +203,35 @@ def test_a_slash_leads_to_the_search(page):  # noqa: F811
     expect(page.locator("#searchbar")).to_be_focused()
 
 
+FIRST_LETTER = """element => {
+    const range = document.createRange();
+    range.setStart(element.lastChild, 1); // after a space
+    range.setEnd(element.lastChild, 2);
+    return range.getBoundingClientRect().toJSON();
+}"""
+FORMS = ["add/", "{}/rename/"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("look", ["light", "narrow"])
+def test_a_note_on_a_new_folder_moves_nothing(open_page, make_file, look, form):  # noqa: F811
+    page = open_page(**LOOKS[look])  # noqa: F811
+    page.goto(LIST + form.format(make_file("a/b.txt").pk))
+    parts = [page.get_by_label("Folder"), page.locator(".submit-row")]
+    before = [part.bounding_box() for part in parts]
+    parts[0].fill("new/")
+    note = page.get_by_text("This folder is new.")
+    expect(note).to_be_visible()
+    assert [part.bounding_box() for part in parts] == before
+    assert note.evaluate(FIRST_LETTER)["left"] == pytest.approx(before[0]["x"], abs=8)
+
+
+def test_the_outline_of_a_field_is_not_cut(open_page, make_file):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    page.goto(f"{LIST}{make_file('a').pk}/rename/")
+    expect(page.locator(".form-row").first).to_have_css("overflow", "visible")
+
+
 SEEN = """() => {
     const element = document.activeElement;
     const { outlineStyle, outlineWidth } = getComputedStyle(element);
@@ -246,12 +276,61 @@ def test_files_come_within_the_first_screen_of_a_phone(open_page):  # noqa: F811
     assert box["y"] + box["height"] < PHONE["viewport"]["height"]
 
 
+WIDTHS = """[
+    document.scrollingElement.scrollWidth,
+    document.querySelector(".results").scrollWidth - document.querySelector(".results").clientWidth,
+]"""
+
+
+def test_each_line_of_buttons_begins_at_the_margin_of_a_phone(open_page, make_file):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    page.goto(detail(make_file("a.txt")))
+    boxes = [tool.bounding_box() for tool in page.locator(".object-tools li").all()]
+    lines = {box["y"]: box["x"] for box in reversed(boxes)}
+    assert list(lines.values()) == [15, 15]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_undo_looks_as_other_buttons(open_page, scheme):  # noqa: F811
+    page = open_page(color_scheme=scheme)  # noqa: F811
+    make("a.txt", "b.txt")
+    page.goto(LIST)
+    choose(page, "Move to trash")
+    look = "e => ['backgroundColor', 'color', 'borderStyle'].map(name => getComputedStyle(e)[name])"
+    undo = page.get_by_role("button", name="Undo").evaluate(look)
+    assert undo == page.locator("#files-upload .button").first.evaluate(look)
+
+
+@pytest.mark.parametrize("permissions", [[], ["view_file"]])  # with boxes, and without
+def test_states_are_seen_on_a_phone(open_page, permissions):  # noqa: F811
+    page = open_page(*permissions, **PHONE)  # noqa: F811
+    now = timezone.now()
+    make("a/b", "well.txt", size=1000, content_type="text/plain", modified_at=now)
+    make(f"{'long' * 40}.txt", missing_at=now, size=1000, content_type=SHEET, modified_at=now)
+    page.goto(LIST)
+    expect(page.locator(".files-state")).to_be_in_viewport(ratio=1)
+    assert page.evaluate(WIDTHS) == [375, 0]
+    row = page.locator("#result_list tbody tr").filter(has_text="well.txt")
+    assert row.inner_text().split() == ["well.txt", "1000", "bytes"]
+
+
+def test_times_in_the_trash_are_seen_on_a_phone(open_page):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    now = timezone.now()
+    make(f"{'long' * 40}.txt", deleted_at=now, deleted_by="who" * 50, size=1000, content_type=SHEET)
+    page.goto(f"{LIST}?state=trash")
+    expect(page.get_by_role("cell", name="now")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("columnheader", name="In the trash since")).to_be_in_viewport(ratio=1)
+    assert page.evaluate(WIDTHS) == [375, 0]
+    assert page.evaluate(LINES, ".column-trashed .text a") == [1]
+
+
 LINES = """selectors => [...document.querySelectorAll(selectors)].map(element => {
     const { fontSize, paddingTop, paddingBottom } = getComputedStyle(element);
     const height = element.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
     return Math.round(height / parseFloat(fontSize) / 1.3);
 })"""
-NAMES = "h1, ol.breadcrumbs, #result_list .field-key a, #content-main form li"
+NAMES = "h1, ol.breadcrumbs, #content-main form li, .field-key :is(a, .readonly)"
 
 
 @pytest.mark.parametrize("look", ["light", "narrow"])
@@ -267,9 +346,21 @@ def test_a_long_key_takes_two_lines(open_page, make_file, look):  # noqa: F811
     lines += page.evaluate(LINES, NAMES)
     page.goto(detail(file))
     lines += page.evaluate(LINES, NAMES)
-    assert (len(lines), max(lines)) == (10, 2)
+    assert (len(lines), max(lines)) == (11, 2)
+    expect(page.locator(".field-key .readonly")).to_have_css("padding-bottom", "0px")
     page.get_by_role("button", name="Move to trash").click()
     expect(page.locator(".messagelist")).to_contain_text(f"“{brief(LONG)}”: Moved to the trash.")
+
+
+def test_the_name_of_a_folder_stands_beside_its_icon(open_page):  # noqa: F811
+    page = open_page(**PHONE)  # noqa: F811
+    make("short/a", f"{'x' * 200}/a")
+    page.goto(LIST)
+    for folder in ("short/", f"{'x' * 200}/"):
+        icon = link(page, f"Folder {folder}").locator("img").bounding_box()
+        name = link(page, f"Folder {folder}").evaluate(FIRST_LETTER)
+        assert icon["x"] + icon["width"] <= name["x"]
+        assert icon["y"] <= name["y"] + name["height"] / 2 <= icon["y"] + icon["height"]
 
 
 def test_the_rest_of_a_long_key_is_shown_on_demand(page, make_file):  # noqa: F811
@@ -278,6 +369,10 @@ def test_the_rest_of_a_long_key_is_shown_on_demand(page, make_file):  # noqa: F8
     expect(title).to_have_attribute("title", re.compile(r"x{326}\.txt$"))
     title.focus()
     assert page.evaluate(LINES, "h1") > [5]
+    key = page.locator(".field-key .readonly")
+    expect(key).to_have_attribute("title", LONG)
+    key.focus()
+    assert page.evaluate(LINES, ".field-key .readonly") > [5]
     between = page.locator(".files-between summary")
     between.click()
     step(page, "0123456789/").first.click()

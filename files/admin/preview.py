@@ -39,6 +39,7 @@ TEXT = re.compile(
 TABLES = frozenset(["text/csv", "text/tab-separated-values"])
 _TABLE_ENDS = (".csv", ".tsv")  # Windows calls the type of a .csv that of Excel's own format
 
+UTF_8 = "utf-8"  # what texts are in that tell nothing else
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -102,7 +103,8 @@ def _context(file: File) -> dict[str, Any]:
 def _as_text(
     file: File, kind: str, content: "_Content", text: str, encoding: str
 ) -> dict[str, Any]:
-    details = [encoding, *content.limits(LIMIT)]
+    told = [] if encoding == UTF_8 else [_("Encoding: %s") % encoding]
+    details = [*told, *content.limits(LIMIT)]
     if _is_table(file, kind):
         rows = _rows(text, _delimiter(file, kind, text), content.is_cut)
         if rows:
@@ -173,7 +175,7 @@ def _decode(content: _Content, is_text: bool) -> tuple[str, str] | None:
     `is_text` says that it is called one, so that it may have controls where its encoding is sure.
     """
     marked = (encoding for mark, encoding in _MARKS if content.data.startswith(mark))
-    encoding = label = next(marked, "utf-8")
+    encoding = label = next(marked, UTF_8)
     try:
         text = _decoded(content, encoding, "strict")
     except UnicodeDecodeError:

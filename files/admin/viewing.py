@@ -118,15 +118,22 @@ class FileViewing(FileChanges):
         return TemplateResponse(request, f"admin/files/file/{name}.html", context)
 
 
-def copies(request: HttpRequest, file: File) -> list[tuple[Any, str]]:
-    """Return what people copy of a file, as JSON: HTML would change the line ends in a key."""
+def copies(request: HttpRequest, file: File) -> list[tuple[Any, Any, str]]:
+    """Return what people copy of a file, after what to say before and afterwards.
+
+    It is JSON: HTML would change the line ends in a key.
+    """
     found = [
-        (_("Copy key"), file.name),
-        (_("Copy S3 URI"), file.storage.uri(str(file))),
-        (_("Copy address"), request.build_absolute_uri(file.get_absolute_url())),
-        (_("Copy command"), f"manage.py read_file {file.pk}"),
+        (_("Copy key"), _("Copied: key."), file.name),
+        (_("Copy S3 URI"), _("Copied: S3 URI."), file.storage.uri(str(file))),
+        (
+            _("Copy address"),
+            _("Copied: address."),
+            request.build_absolute_uri(file.get_absolute_url()),
+        ),
+        (_("Copy command"), _("Copied: command."), f"manage.py read_file {file.pk}"),
     ]
-    return [(label, json.dumps(text, ensure_ascii=False)) for label, text in found]
+    return [(label, done, json.dumps(text, ensure_ascii=False)) for label, done, text in found]
 
 
 def _read(

@@ -51,7 +51,7 @@ def linked(text: str, url: str) -> str:
 def undo_button(work: Work) -> SafeString:
     """Return what undoes the work, by the form that the site's pages have for that."""
     return format_html(
-        '<button type="submit" form="files-undo" formaction="{}">{}</button>',
+        '<button type="submit" class="button" form="files-undo" formaction="{}">{}</button>',
         reverse("admin:files_file_undo", args=[work.pk]),
         gettext("Undo"),
     )

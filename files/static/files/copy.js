@@ -26,8 +26,8 @@ for (const group of document.querySelectorAll(".files-copies")) {
     group.addEventListener("click", async ({ target }) => {
         if (target.dataset.copy) {
             const text = JSON.parse(target.dataset.copy);
-            const { copied, failed } = group.dataset;
-            status.textContent = `${(await copy(text)) ? copied : failed} ${text}`;
+            const isCopied = await copy(text);
+            status.textContent = isCopied ? target.dataset.done : `${group.dataset.failed} ${text}`;
         }
     });
 }

@@ -4,13 +4,14 @@ const PAUSE = 150; // milliseconds without a key, before the server is asked
 
 function complete(field) {
     const list = document.createElement("datalist");
-    const note = document.createElement("p");
+    const note = document.createElement("div");
     let asked = 0;
     list.id = `${field.id}_folders`;
-    note.className = "help";
+    note.className = "help files-note";
     note.setAttribute("role", "status");
     field.setAttribute("list", list.id);
-    field.after(list, note);
+    field.after(list);
+    field.closest(".form-row").append(note);
 
     const ask = async () => {
         asked += 1;

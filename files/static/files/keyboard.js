@@ -3,7 +3,7 @@
 const TYPING = "input:not([type=checkbox], [type=submit], [type=button]), textarea, select";
 const CUT =
     "#content h1, .breadcrumbs a, .breadcrumbs [aria-current]," +
-    "#content-main form li, #result_list .field-key a";
+    "#content-main form li, #content-main .field-key .readonly, #result_list .field-key a";
 
 function leadsToSearch(event) {
     const isPlain = event.key === "/" && !(event.ctrlKey || event.altKey || event.metaKey);
