@@ -62,7 +62,6 @@ export class Upload {
         this.going("");
         try {
             this.stored = await this.transfer(this.controller.signal);
-            this.parts?.forget();
             this.parts = null;
             this.loaded = this.size;
             this.panel.view.hasNew = true;
@@ -138,7 +137,9 @@ export class Upload {
             }
             // From here on the server goes on, also when the page is left.
             this.show("storing", panel.texts.storing);
-            return parts.finish(signal);
+            const stored = await parts.finish(signal);
+            await parts.forget(); // before another tab may look for it
+            return stored;
         });
     }
 
