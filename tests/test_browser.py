@@ -421,6 +421,22 @@ def test_a_file_is_renamed(page, make_file, storage):
     assert (keys(), objects(storage)) == (["b/c.txt", "images/old/y.png", "imports/z"],) * 2
 
 
+def test_folders_are_asked_for_once_the_typing_pauses(page, make_file):
+    file = make_file("images/a.png")
+    page.clock.install()
+    with page.expect_response(re.compile("folder=")):
+        page.goto(f"{LIST}{file.pk}/rename/")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    page.get_by_label("Folder").fill("")
+    page.get_by_label("Folder").press_sequentially("ima")
+    assert asked == []
+    with page.expect_response(re.compile("folder=ima$")):
+        page.clock.run_for(150)
+    assert len(asked) == 1
+
+
 def test_a_content_is_replaced(page, make_file):
     file = make_file("a.txt", b"old", ContentType="text/plain")
     page.goto(detail(file))

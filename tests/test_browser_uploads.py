@@ -415,7 +415,7 @@ def test_what_fails_in_long_work_is_shown(page, failing_save, large, storage, er
     failures.append(OSError("The disk is full."))
     uploading = finish_long(page, large, may)
     expect_states(uploading, "failed")
-    expect(uploading.locator(".files-state")).to_have_text("The disk is full.")
+    expect(uploading.locator(".files-text")).to_have_text("The disk is full.")
     assert "Upload: large.bin: The disk is full." in caplog.messages
     assert (keys(), objects(storage), open_uploads(storage)) == ([], [], [])
     assert [re.search("410", error)[0] for error in errors] == ["410"]
@@ -454,6 +454,62 @@ def test_a_taken_name_gets_another_key_or_replaces(page, make_file, errors):
     }
     assert File.objects.trashed().get().read_text() == "old"
     assert_conflict(errors)
+
+
+SEEN = ["view_file", "add_file", "replace_file", "restore_file"]
+CHOICES = ["Keep both", "Another key", "Skip"]
+
+
+@pytest.mark.parametrize(
+    ("codenames", "links", "choices"),
+    [(SEEN, ["Look at it"], ["Replace", *CHOICES]), (SEEN[:2], [], CHOICES)],
+)
+def test_a_key_in_the_trash_leads_there(open_page, make_file, errors, codenames, links, choices):
+    file = make_file("a.txt", b"old")
+    file.trash()
+    page = open_page(*codenames)
+    page.goto(LIST)
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "taken")
+    text = uploading.locator(".files-text")
+    expect(text).to_have_text(" ".join(["A file of this key is in the trash.", *links]))
+    expect(uploading.get_by_role("button")).to_have_text(choices)
+    addresses = [link.get_attribute("href") for link in text.get_by_role("link").all()]
+    assert addresses == [f"{LIST}{file.pk}/change/" for _ in links]
+    uploading.get_by_role("button", name="Keep both").click()
+    expect_states(uploading, "done")
+    expect(text).to_have_text("done")
+    assert_conflict(errors)
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_long_text_stays_in_the_panel(open_page, make_file, errors, width):
+    make_file("a.txt", b"old").trash()
+    page = open_page(viewport={"width": width, "height": 800})
+    page.goto(LIST)
+    expect_states(choose(page, payload("a.txt")), "taken")
+    text = "A sentence of many words, as a translation may have it. " * 5
+    panel = page.locator("#files-upload")
+    panel.locator(".files-text").evaluate("(element, text) => { element.textContent = text }", text)
+    assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    assert_conflict(errors)
+
+
+def test_a_lost_connection_is_told(page, storage, errors):
+    page.route("**/api/uploads/", lambda route: route.abort())
+    page.goto(LIST)
+    uploading = choose(page, payload("a.txt"))
+    expect_states(uploading, "failed")
+    text = "The connection was lost, or the file cannot be read any more."
+    expect(uploading.locator(".files-text")).to_have_text(text)
+    expect(uploading.get_by_role("button")).to_have_text(["Try again", "Cancel"])
+    page.unroute("**/api/uploads/")
+    uploading.get_by_role("button", name="Try again").click()
+    expect_states(uploading, "done")
+    assert keys() == ["a.txt"]
+    found = {re.search("net::ERR_FAILED|Error: network", error)[0] for error in errors}
+    assert found == {"net::ERR_FAILED", "Error: network"}
+    errors.clear()
 
 
 def test_another_folder_keeps_the_name(page, make_file, errors):
@@ -506,7 +562,9 @@ def test_who_may_not_replace_is_not_offered_it(open_page, make_file, errors):
     expect_states(uploading, "taken")
     expect(uploading.get_by_role("button")).to_have_text(["Keep both", "Another key", "Skip"])
     uploading.get_by_role("button", name="Skip").click()
-    expect_states(uploading, "canceled")
+    expect_states(uploading, "skipped")
+    expect(uploading.get_by_role("button")).to_have_count(0)
+    expect(page.locator(".files-done")).to_have_text("Skipped files: 1.")
     assert File.objects.get().read_text() == "old"
     assert_conflict(errors)
 
@@ -518,7 +576,7 @@ def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, erro
     uploading = choose(page, payload("a.txt"))
     expect_states(uploading, "failed")
     text = "You may not do this: ask an administrator for the permission."
-    expect(uploading.locator(".files-state")).to_have_text(text)
+    expect(uploading.locator(".files-text")).to_have_text(text)
     assert objects(storage) == []
     assert [re.search("403", error)[0] for error in errors] == ["403"]
     errors.clear()
@@ -530,7 +588,7 @@ def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, e
     uploading = choose(page, payload("a.txt"))
     expect_states(uploading, "failed")
     text = "You are logged out: log in in another tab and try again."
-    expect(uploading.locator(".files-state")).to_have_text(text)
+    expect(uploading.locator(".files-text")).to_have_text(text)
     page.context.add_cookies([{"name": "sessionid", "value": log_in(), "url": live_server.url}])
     page.context.new_page().goto(LIST)
     uploading.get_by_role("button", name="Try again").click()
@@ -618,6 +676,22 @@ def test_what_is_refused_for_good_begins_anew(page, make_file, storage, large, e
     assert keys() == ["large.bin", "other.bin"]
     assert sorted(re.search("400|409", error)[0] for error in errors) == ["400", "409"]
     errors.clear()
+
+
+def test_a_key_that_is_taken_during_an_upload_is_asked_for(page, make_file, large, errors):
+    page.goto(LIST)
+    held = hold(page)
+    choose(page, large)
+    expect_held(page, held)
+    make_file("large.bin", b"old")
+    page.context.unroute_all(behavior="ignoreErrors")
+    expect_states(rows(page), "taken")
+    text = "There is a file of this key already. All of it is sent again, whatever you choose."
+    expect(rows(page).locator(".files-text")).to_have_text(text)
+    rows(page).get_by_role("button", name="Keep both: large.bin", exact=True).click()
+    expect_states(rows(page), "done")
+    assert keys() == ["large (2).bin", "large.bin"]
+    assert_conflict(errors)
 
 
 def test_the_modules_of_production_have_hashed_names(production):
@@ -781,7 +855,7 @@ def test_another_file_does_not_go_on(broken_off, large, tmp_path, difference):
     os.utime(other, ns=times if difference != "time" else (0, 0))
     go_on(broken_off, other)
     text = "This is another file than the one that was begun: choose that one."
-    expect(rows(broken_off).locator(".files-state")).to_contain_text(text)
+    expect(rows(broken_off).locator(".files-text")).to_contain_text(text)
     expect_states(rows(broken_off), "unfinished")
     assert keys() == []
 
@@ -903,7 +977,7 @@ def test_an_upload_that_is_gone_begins_anew(broken_off, large, put_numbers, erro
     go_on(broken_off, large)
     expect_held(broken_off, held)
     text = "What had been sent is gone: it begins anew."
-    expect(rows(broken_off).locator(".files-state")).to_have_text(text)
+    expect(rows(broken_off).locator(".files-text")).to_have_text(text)
     for route in held.values():
         route.continue_()
     expect_states(rows(broken_off), "done")
@@ -913,7 +987,7 @@ def test_an_upload_that_is_gone_begins_anew(broken_off, large, put_numbers, erro
 
 
 def test_an_upload_that_is_given_up_leaves_nothing(broken_off, storage):
-    rows(broken_off).get_by_role("button", name="Give up").click()
+    rows(broken_off).get_by_role("button", name="Cancel").click()
     expect_states(rows(broken_off), "canceled")
     eventually(lambda: broken_off.wait_for_timeout(20) or open_uploads(storage), [])
     broken_off.reload()
@@ -955,7 +1029,7 @@ def test_two_tabs_do_not_send_the_same_upload(broken_off, large, put_numbers):
     third.goto(LIST)
     sent = put_numbers(other)
     go_on(other, large)
-    expect(rows(other).locator(".files-state")).to_contain_text("Another tab sends this file.")
+    expect(rows(other).locator(".files-text")).to_contain_text("Another tab sends this file.")
     held[2].continue_()
     expect_states(rows(broken_off), "done")
     go_on(other, large)
@@ -1010,6 +1084,44 @@ def test_an_upload_pauses_and_resumes(page, storage, large, put_numbers):
     expect_states(rows(page), "done")
     assert sent == [2]
     assert File.objects.get().open().read() == large.read_bytes()
+
+
+def test_what_has_not_arrived_before_a_pause_is_not_counted(page, storage, large):
+    page.goto(LIST)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2**20}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
+    uploading = choose(page, large)
+    bar = uploading.get_by_role("progressbar")
+    eventually(lambda: page.wait_for_timeout(20) or bar.evaluate("bar => bar.value > 0.1"), True)
+    uploading.get_by_role("button", name="Pause").click()
+    expect_states(uploading, "paused")
+    arrived = bar.evaluate("bar => bar.value")
+    assert arrived in {0, 1000 / (PART + 1000)}  # a part, or none
+    uploading.get_by_role("button", name="Cancel").click()
+    eventually(lambda: page.wait_for_timeout(20) or open_uploads(storage), [])
+
+
+@pytest.mark.parametrize(
+    ("states", "text"),
+    [
+        (["paused"], "5.0\xa0MB of 10.0\xa0MB, files: 0 of 1"),
+        (
+            ["paused", "running", "failed"],
+            "10.0\xa0MB of 20.0\xa0MB, files: 0 of 2 · 1.0\xa0MB/s · 5 sec left",
+        ),
+    ],
+)
+def test_what_is_paused_takes_no_time(page, states, text):
+    page.goto(LIST)
+    script = """async (states) => {
+        const { totals } = await import("/static/files/uploads/totals.js");
+        const config = JSON.parse(document.querySelector("#files-upload-config").textContent);
+        const uploads = states.map((state) => (
+            { isCounted: true, state, size: 10 * 2**20, loaded: 5 * 2**20 }
+        ));
+        return totals(uploads, { speed: () => 2**20 }, config).text;
+    }"""
+    assert page.evaluate(script, states) == text
 
 
 def test_the_total_is_told_while_it_goes(page, large):
@@ -1080,9 +1192,9 @@ def test_a_decision_for_all_is_for_what_is_found_later_too(page, make_file, erro
     uploading = choose(page, payload("a.txt"), payload("b.txt"))
     expect_states(uploading, "taken", "running")
     page.get_by_role("button", name="Skip all").click()
-    expect_states(uploading, "running", "canceled")
+    expect_states(uploading, "running", "skipped")
     later[0].continue_()
-    expect_states(uploading, "canceled", "canceled")
+    expect_states(uploading, "skipped", "skipped")
     assert_conflict(errors)
 
 
@@ -1094,6 +1206,7 @@ def test_what_systems_leave_in_folders_is_left_out(page, tmp_path):
     page.goto(f"{LIST}?folder=x/")
     page.get_by_label("Upload a folder").set_input_files(tmp_path / "f")
     expect_states(rows(page), "done", "done")
+    expect(rows(page).locator(".files-name")).to_have_text(["x/f/a.txt", "x/f/g/b.txt"])
     text = "Left out, as systems make them in each folder: .DS_Store (2), Thumbs.db."
     expect(page.locator(".files-left-out")).to_have_text(text)
     assert keys() == ["x/f/a.txt", "x/f/g/b.txt"]
@@ -1116,6 +1229,16 @@ def test_the_list_shows_what_has_come_and_keeps_what_is_selected(page):
     page.locator(".actions [name=index]").click()
     expect(page.locator(".messagelist")).to_contain_text("Moved 2 files to the trash.")
     assert keys() == ["a.txt"]
+
+
+def test_the_list_is_not_counted_again_when_files_have_come(page, make_file):
+    make_file("a.txt")
+    page.goto(f"{LIST}?usage=1")
+    expect(page.locator(".files-usage")).to_contain_text("1 file")
+    with page.expect_request(lambda request: request.headers.get("x-requested-with")) as asked:
+        choose(page, payload("b.txt"))
+    expect_rows(page, "a.txt", "b.txt")
+    assert urlsplit(asked.value.url).query == ""
 
 
 @pytest.mark.parametrize("address", ["", "{pk}/object/"])

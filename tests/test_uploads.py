@@ -67,7 +67,8 @@ def refused(response):
 def conflict(response):
     """Return what the dialogue about a key that is taken needs."""
     assert response.status_code == 409
-    return {name: response.json()[name] for name in ("detail", "taken", "replaceable")}
+    told = response.json()
+    return {name: told[name] for name in told.keys() & {"detail", "taken", "replaceable", "file"}}
 
 
 def begin(client, key="big.bin", size=SIZE, **asked):
@@ -165,9 +166,12 @@ def test_a_small_file_goes_whole(admin_client, storage):
 )
 def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage, key, message):
     make_file("taken")
-    make_file("trashed").trash()
+    trashed = make_file("trashed")
+    trashed.trash()
     put("object", b"old")
     asked = {"detail": message, "taken": True, "replaceable": key != "object"}
+    if key == "trashed":
+        asked["file"] = trashed.pk
     assert conflict(begin(admin_client, key)) == asked
     assert conflict(whole(admin_client, key)) == asked
     assert storage.open(key).read() != b"new"

@@ -79,7 +79,10 @@ def _of_validation(error: ValidationError, user: Any) -> HttpResponse:
         return problem(status, reason(error), kind)
     needed = {"in_trash": ["replace", "restore"], "taken": ["replace"]}.get(code)
     replaceable = bool(needed) and all(access.has_permission(user, name) for name in needed or ())
-    return problem(status, reason(error), kind, taken=True, replaceable=replaceable)
+    members = {"taken": True, "replaceable": replaceable}
+    if code == "in_trash" and access.may_see_trash(user):
+        members["file"] = error.params["file"]
+    return problem(status, reason(error), kind, **members)
 
 
 def _is_unmatched(error: Exception, request: Any) -> bool:

@@ -33,6 +33,9 @@ class ProblemSerializer(serializers.Serializer):
     replaceable = serializers.BooleanField(
         required=False, help_text="Whether you may replace what has the key."
     )
+    file = serializers.IntegerField(
+        required=False, help_text="The id of the file that has the key, if it is in the trash."
+    )
 
 
 class AutoSchema(openapi.AutoSchema):

@@ -214,7 +214,7 @@ def _make_room(user: Any) -> None:
 def _refuse_trash(user: Any, file: File) -> None:
     """Raise ValidationError for a file in the trash where a replacement would restore it."""
     if file.deleted_at and not access.may(user, "restore", str(file)):
-        raise ValidationError(changes.IN_TRASH, "in_trash")
+        raise ValidationError(changes.IN_TRASH, "in_trash", {"file": file.pk})
 
 
 def _own(user: Any, ticket: Ticket) -> Ticket:

@@ -2,11 +2,12 @@
 
 const LITTER = [".ds_store", "thumbs.db", "desktop.ini"]; // what systems leave in folders
 
-// Return the files worth keeping, and the names of those that are not.
+// Return the files worth keeping, by their paths, and the names of those that are not.
 export function sift(chosen) {
     const isLitter = ({ file }) => LITTER.includes(file.name.toLowerCase());
+    const byPath = (a, b) => a.path.localeCompare(b.path);
     return [
-        chosen.filter((each) => !isLitter(each)),
+        chosen.filter((each) => !isLitter(each)).sort(byPath),
         chosen.filter(isLitter).map(({ file }) => file.name),
     ];
 }

@@ -156,7 +156,8 @@ export class Parts {
         const signed = await this.server.ask("parts", asked, signal);
         const { status } = await send("PUT", signed.url, blob, signed.headers, signal, onProgress);
         if (status !== 200) {
-            throw new Error(`S3: ${status}`);
+            const detail = `${this.server.texts.failed} (S3: ${status})`;
+            throw new RefusedError({ detail }, status);
         }
     }
 

@@ -45,9 +45,9 @@ export class Row {
         this.choices = choices;
         this.element.dataset.state = state;
         this.bar.setAttribute("aria-label", visible(key));
-        this.text.textContent = text;
-        this.text.className = WRONG.includes(state) ? "files-state files-failed" : "files-state";
-        this.name.replaceChildren(this.link() ?? visible(key));
+        this.text.replaceChildren(text, ...this.inTrash());
+        this.text.className = WRONG.includes(state) ? "files-text files-failed" : "files-text";
+        this.name.replaceChildren(this.file() ?? visible(key));
         this.offer(choices, key);
     }
 
@@ -58,14 +58,22 @@ export class Row {
         this.percent.textContent = state === "running" ? `${Math.floor(100 * share)} %` : "";
     }
 
-    link() {
+    file() {
         const { stored } = this.upload;
-        if (!stored) {
-            return null;
-        }
+        return stored && this.link(stored.id, visible(stored.key));
+    }
+
+    // Return what leads to the file in the trash that has the key, where it may be seen.
+    inTrash() {
+        const { state, blocker, panel } = this.upload;
+        const isTold = state === "taken" && blocker;
+        return isTold ? [" ", this.link(blocker, panel.texts.seeTrash)] : [];
+    }
+
+    link(id, text) {
         const link = element("a", "");
-        link.href = this.page.replace("/0/", `/${stored.id}/`);
-        link.textContent = visible(stored.key);
+        link.href = this.page.replace("/0/", `/${id}/`);
+        link.textContent = text;
         return link;
     }
 

@@ -7,6 +7,7 @@ const UNDER_WAY = ["waiting", "under-way"]; // states of long work
 const LOOK = 2000; // milliseconds between two looks at it
 const OURS = "urn:problem-type:files:";
 const CONFLICT = `${OURS}conflict`; // somebody works on the file, or we do still
+const IN_TRASH = `${OURS}in-trash`;
 const PASSING = [408, 429];
 const ENDING = [400, 409, GONE, 413]; // after which no upload can go on
 
@@ -17,6 +18,8 @@ export class RefusedError extends Error {
         super(problem.detail);
         this.taken = Boolean(problem.taken);
         this.replaceable = Boolean(problem.replaceable);
+        this.inTrash = problem.type === IN_TRASH;
+        this.file = problem.file; // which is in the trash
         const isOurs = String(problem.type).startsWith(OURS) && problem.type !== CONFLICT;
         const isFinal = isOurs && status < 500 && !PASSING.includes(status);
         this.final = isFinal || [0, LOGGED_OUT].includes(status);

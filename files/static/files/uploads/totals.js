@@ -45,10 +45,12 @@ export function totals(uploads, meter, { texts, units }) {
     const [sent, bytes] = [sum(all, "loaded"), sum(all, "size")];
     const values = { sent: size(sent, units), size: size(bytes, units), done, files: all.length };
     const told = [fill(texts.total, values)];
+    const going = all.filter(({ state }) => state !== "paused");
+    const left = sum(going, "size") - sum(going, "loaded");
     const speed = meter.speed();
-    if (speed && sent < bytes) {
+    if (speed && left) {
         told.push(fill(texts.speed, { size: size(speed, units) }));
-        told.push(fill(texts.left, { time: duration((bytes - sent) / speed) }));
+        told.push(fill(texts.left, { time: duration(left / speed) }));
     }
     const isShown = done < all.length;
     return { share: bytes ? sent / bytes : 0, text: told.join(" · "), isShown };

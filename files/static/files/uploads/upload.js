@@ -11,7 +11,7 @@ const KEYS = 100; // that are tried to keep both
 export const UNDECIDED = ["taken", "unfinished"];
 // States in which it goes on by itself, and those in which nothing more happens.
 export const ACTIVE = ["waiting", "running", "storing"];
-export const OVER = ["done", "canceled"];
+export const OVER = ["done", "canceled", "skipped"];
 
 // An upload of one file, whole or in parts, from its choice to its end.
 export class Upload {
@@ -29,6 +29,7 @@ export class Upload {
         this.loaded = 0;
         this.choices = [];
         this.stored = null;
+        this.blocker = null; // the file in the trash that has the key
     }
 
     static unfinished(panel, parts) {
@@ -156,24 +157,34 @@ export class Upload {
         } else if (error.name === "AbortError") {
             this.cancel();
         } else if (error.taken && this.file) {
-            const text = this.parts ? `${error.message} ${texts.sentAgain}` : error.message;
+            const why = error.inTrash ? texts.inTrash : error.message;
+            const text = this.parts ? `${why} ${texts.sentAgain}` : why;
             this.drop();
+            this.blocker = error.file;
             this.ask(text, error.replaceable);
         } else {
             if (error.ends) {
                 this.drop();
             }
-            const text = error instanceof RefusedError ? error.message : texts.failed;
             const retry = [texts.retry, () => this.again()];
             const cancel = [texts.cancel, () => this.cancel()];
             const choices = this.file || this.parts ? [retry, cancel] : [];
-            this.show("failed", text, choices);
+            this.show("failed", this.why(error), choices);
         }
+    }
+
+    why(error) {
+        if (error instanceof RefusedError) {
+            return error.message;
+        }
+        console.error(error); // it may be a fault of ours, too
+        return this.panel.texts.lost;
     }
 
     pause() {
         const { texts } = this.panel;
         const resume = [texts.resume, () => this.again()];
+        this.loaded = this.parts.sent; // the parts under way are sent again
         this.show("paused", texts.paused, [resume, [texts.cancel, () => this.cancel()]]);
     }
 
@@ -187,7 +198,7 @@ export class Upload {
         const names = this.replaceable ? ["replace", "keep"] : ["keep"];
         const choices = names.map((name) => [texts[name], () => this.decide(name)]);
         const rename = [texts.rename, () => this.rename()];
-        this.show("taken", text, [...choices, rename, [texts.skip, () => this.cancel()]]);
+        this.show("taken", text, [...choices, rename, [texts.skip, () => this.skip()]]);
     }
 
     // Do as somebody has decided, for this file or for all; return whether that can be done.
@@ -198,7 +209,7 @@ export class Upload {
             this.number += 1;
             this.again({ policy, key: numbered(this.wanted, this.number) });
         } else if (policy === "skip") {
-            this.cancel();
+            this.skip();
         } else {
             return false;
         }
@@ -225,6 +236,11 @@ export class Upload {
         this.show("canceled", texts.canceled, this.file ? [[texts.retry, () => this.again()]] : []);
     }
 
+    skip() {
+        this.drop();
+        this.show("skipped", this.panel.texts.skipped);
+    }
+
     // Throw away what has been sent, unless another tab goes on with it.
     drop() {
         const { parts } = this;
@@ -238,9 +254,9 @@ export class Upload {
         const { parts } = this;
         const values = { sent: size(parts.sent, units), size: size(this.size, units) };
         const goOn = [texts.goOn, () => this.goOn()];
-        const giveUp = [texts.giveUp, () => this.cancel()];
+        const cancel = [texts.cancel, () => this.cancel()];
         const told = [text, fill(texts.unfinished, values)].filter(Boolean).join(" ");
-        this.show("unfinished", told, [goOn, giveUp]);
+        this.show("unfinished", told, [goOn, cancel]);
     }
 
     async goOn() {

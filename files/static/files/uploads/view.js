@@ -125,6 +125,7 @@ export class View {
         if (!isActive) {
             note(texts.uploaded, count("done"));
             note(texts.notUploaded, count("failed"));
+            note(texts.notWanted, count("skipped"));
         }
         const text = told.join(" ");
         if (text !== this.telling) {
