@@ -113,6 +113,6 @@ def note(user: Any, file: File, message: Any, flag: int = CHANGE) -> str:
     return str(message)
 
 
-def about(file: File, text: str) -> str:
+def about(file: File, text: Any) -> str:
     """Return what people read of something that is about this file."""
     return f"“{brief(file.name)}”: {text}"

@@ -230,16 +230,17 @@ def page(
     before: str | None = None,
     limit: int = 100,
 ) -> Page:
-    """Return the page after or before a cursor, or the first one.
+    """Return the page after or before a cursor, or the first one; the last one is before "".
 
     With `folder`, its subfolders come first. Raises CursorError.
     """
     sections: list[_Section] = [] if folder is None else [_Folders(folder)]
     sections.append(_Files(files, order, descending))
     if before is not None:
-        entries = _entries(sections, _decode(before, sections), limit + 1, backward=True)
+        cursor = _decode(before, sections) if before else None
+        entries = _entries(sections, cursor, limit + 1, backward=True)
         if len(entries) > limit:
-            return _page(entries[limit - 1 :: -1], order, previous=True, next_=True)
+            return _page(entries[limit - 1 :: -1], order, previous=True, next_=bool(before))
         after = None  # fewer than a page come before it, so that this is the first
     cursor = None if after is None else _decode(after, sections)
     entries = _entries(sections, cursor, limit + 1, backward=False)

@@ -21,8 +21,8 @@ MOST_UNDONE = 1000  # files: a page of the list has 100
 MOST_FAILURES = 100  # that the page tells of; the log has all
 
 
-def seen(file: "File") -> list[str]:
-    """Return what tells a file from what others have made of it since."""
+def as_it_is(file: "File") -> list[str]:
+    """Return what tells a file from what has been made of it later."""
     return [str(file), file.etag, file.deleted_at.isoformat() if file.deleted_at else ""]
 
 
@@ -42,7 +42,7 @@ class WorkQuerySet(models.QuerySet["Work"]):
 
 
 class Work(models.Model):
-    """Long work: what its page shows, whichever process is asked for it.
+    """Long work: what its page shows, whichever process is asked for it; or what can be undone.
 
     The thread that does the work changes the attributes, and another one of its process writes them
     every other second. The row of a process that was killed stays as it was then.
@@ -115,9 +115,9 @@ class Work(models.Model):
     def take_undo(self) -> list[Any]:
         """Return what `note_undo` has noted, to one of those who ask at the same time."""
         with transaction.atomic():
-            (row,) = Work.objects.select_for_update().filter(pk=self.pk)
+            row = Work.objects.select_for_update().filter(pk=self.pk).first()
             Work.objects.filter(pk=self.pk).update(undo=[])
-        return list(row.undo)
+        return list(row.undo) if row else []
 
     def told(self) -> Iterator[tuple[int, str, str]]:
         """Yield level, text and address of what it tells; the address may be empty."""
@@ -127,7 +127,7 @@ class Work(models.Model):
     def note_undo(self, file: "File", before: str = "") -> None:
         """Note a file as it is now: it had the key `before`, or else was put into the trash."""
         if len(self.undo) < MOST_UNDONE:
-            self.undo.append([file.pk, before, *seen(file)])
+            self.undo.append([file.pk, before, *as_it_is(file)])
 
     def write(self) -> None:
         """Write the row as it is at this moment. Raises what the database raises."""

@@ -10,12 +10,14 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 COOKIE = "timezone"  # `files/zone.js` sets it
+SHOWN = ("files_", "index")  # how the names of pages begin that show times, and take none
 
 
 class TimeZoneMiddleware:
-    """Shows the times of the admin's pages in the browser's zone, and in UTC without the cookie.
+    """Shows the times of our pages in the browser's zone, and in UTC without the cookie.
 
-    What programs read has UTC, also where a browser asks for it.
+    What programs read has UTC, also where a browser asks for it. So have forms that take times, as
+    Django's own of users: a zone that changes before one is sent would change what is stored.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -30,7 +32,7 @@ class TimeZoneMiddleware:
     def process_view(self, request: HttpRequest, *view: Any) -> None:
         """Activate the zone, as soon as it is known whose page it is."""
         match: Any = request.resolver_match
-        if match.app_name == "admin":
+        if match.app_name == "admin" and (match.url_name or "").startswith(SHOWN):
             timezone.activate(_zone(request.COOKIES.get(COOKIE, "UTC")))
 
 

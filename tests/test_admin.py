@@ -12,16 +12,17 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from files import listing, operations
 from files.admin import changelist
+from files.admin.actions import NOTHING_LEFT
 from files.admin.columns import STATES
 from files.admin.files import FileAdmin
-from files.models import File
+from files.models import File, Work
 from tests.operations import create, elsewhere
 
 pytestmark = pytest.mark.django_db
@@ -281,6 +282,8 @@ def test_what_takes_too_long_is_a_message(admin_client, monkeypatch):
     response = admin_client.get(LIST, {"q": "a"})
     message = f"Too many files match: these are some, in no order. {narrower}"
     assert (keys(response), messages(response)) == (["a"], [message])
+    admin_client.get(LIST, {"q": "a"}, headers={"X-Requested-With": "fetch"})
+    assert messages(admin_client.get(LIST, {"q": "a"})) == [message]
 
 
 def test_counting_that_takes_too_long_is_a_message(admin_client, monkeypatch):
@@ -333,6 +336,32 @@ def test_the_search_finds_any_part_in_any_case(admin_client, term):
     page = admin_client.get(LIST, {"q": term}).content.decode()
     assert "ünï/Größe" in page
     assert "other/1000.txt" not in page
+
+
+def test_what_is_counted_is_the_total_too(admin_client):
+    make(*(f"a/{number:03}" for number in range(150)))
+    assert admin_client.get(LIST, {"q": "a"}).context["cl"].total == "more than 100 files"
+    counted = {"q": "a", "usage": 1}
+    assert admin_client.get(LIST, counted).context["cl"].total == "150 files"
+
+
+def test_what_is_known_of_a_search_grows_with_its_pages(admin_client):
+    make(*(f"a/{number:03}" for number in range(150)))
+    after = {"q": "a", "after": '["file", "a/099"]'}
+    assert admin_client.get(LIST, after).context["cl"].total == "more than 150 files"
+
+
+@pytest.mark.parametrize("query", [{}, {"below": 1}, {"q": "a"}, {"o": "3"}])
+def test_a_last_page_that_has_gone_leads_to_the_one_before(admin_client, query):
+    query = {"folder": "a/"} | query
+    make(*(f"a/{number:03}" for number in range(150)), size=1, missing_at=timezone.now())
+    page = admin_client.get(LIST, query)
+    while page.context["cl"].next:
+        last = page.context["cl"].next
+        page = admin_client.get(LIST + last)
+    File.objects.filter(pk__in=[file.pk for file in shown(page)]).delete()
+    before = admin_client.get(LIST, query)
+    assert keys(admin_client.get(LIST + last)) == keys(before) != []
 
 
 def test_a_file_has_a_link_to_its_content(admin_client, make_file):
@@ -709,6 +738,40 @@ def test_one_is_back_where_one_was_after_the_trash(admin_client, make_file):
     assert response.url == f"{LIST}?q=b&folder=a%2F"
 
 
+def test_a_file_that_other_rows_need_is_not_deleted(admin_client, make_file, referring):
+    file = make_file("a")
+    file.trash()
+    referring("a")
+    page = admin_client.post(f"{LIST}{file.pk}/delete/", {"confirmed": "1"}).content.decode()
+    assert "Other rows of the database need this file: delete those first." in page
+    assert File.objects.get().deleted_at
+
+
+@pytest.mark.parametrize(("what", "permission"), [("trash", "delete"), ("rename", "change")])
+def test_the_key_of_a_file_in_the_trash_is_for_who_may_see_it(staff, make_file, what, permission):
+    file = make_file("secret")
+    file.trash()
+    client = staff("view_file", f"{permission}_file")
+    response = client.get(f"{LIST}{file.pk}/{what}/", follow=True)
+    assert messages(response) == ["It is in the trash by now."]
+    assert "secret" not in response.content.decode()
+
+
+@pytest.mark.parametrize("what", ["rename", "replace"])
+def test_cancel_leads_to_where_one_was(staff, admin_client, make_file, what):
+    file = make_file("a")
+    filters = "?_changelist_filters=q%3Da"
+    page = admin_client.get(f"{LIST}{file.pk}/{what}/{filters}").content.decode()
+    assert f'href="{LIST}{file.pk}/change/{filters}" class="closelink"' in page
+    page = staff("change_file", "replace_file").get(f"{LIST}{file.pk}/{what}/").content.decode()
+    assert 'href="/admin/" class="closelink"' in page
+
+
+def test_a_form_without_a_folder_keeps_it(admin_client, make_file):
+    do(admin_client, make_file("a/x"), "rename", name="y")
+    assert str(File.objects.get()) == "a/y"
+
+
 def test_a_deletion_that_s3_refuses_keeps_the_row(admin_client, make_file, storage, monkeypatch):
     file = make_file("a")
     file.trash()
@@ -787,12 +850,13 @@ def test_what_others_have_changed_since_is_not_undone(admin_client, make_file):
     File.objects.get(object_key="x/a").rename("a2")
     File.objects.get(object_key="x/b").delete()
     response = undo(admin_client, moved)
-    gone, *failures, told = messages(response)
-    assert (gone, told) == ("1 file has been deleted since.", "1 file is where it was.")
-    assert ["has changed it" in failure for failure in failures] == [True, True]
+    assert messages(response) == [
+        "3 files have been changed or deleted since, and stay so.",
+        "1 file is where it was.",
+    ]
     assert File.objects.trashed().get().name == "x/d"
     assert keys(response) == ["a2", "c"]
-    assert messages(undo(admin_client, moved)) == ["There is nothing to be undone any more."]
+    assert messages(undo(admin_client, moved)) == [NOTHING_LEFT]
 
 
 def test_what_others_have_trashed_or_replaced_since_is_not_undone(admin_client, make_file):
@@ -800,12 +864,13 @@ def test_what_others_have_trashed_or_replaced_since_is_not_undone(admin_client, 
     trashed = do(admin_client, file, "trash")
     File.objects.get().restore()
     File.objects.get().trash()
-    assert "has changed it" in messages(undo(admin_client, trashed))[0]
+    stays = ["1 file has been changed or deleted since, and stays so."]
+    assert messages(undo(admin_client, trashed)) == stays
     assert File.objects.get().deleted_at
     File.objects.get().restore()
     renamed = do(admin_client, file, "rename", name="b", folder="")
     File.objects.get().replace(ContentFile(b"other"))
-    assert "has changed it" in messages(undo(admin_client, renamed))[0]
+    assert messages(undo(admin_client, renamed)) == stays
     assert str(File.objects.live().get()) == "b"
 
 
@@ -864,9 +929,37 @@ def test_undo_tells_of_files_that_are_gone(admin_client, make_file):
     moved = act(admin_client, "move", *files, folder="x/")
     File.objects.get(object_key="x/a").delete()
     assert messages(undo(admin_client, moved)) == [
-        "1 file has been deleted since.",
+        "1 file has been changed or deleted since, and stays so.",
         "1 file is where it was.",
     ]
+
+
+def test_undo_goes_on_where_the_database_has_broken_it_off(admin_client, make_file, monkeypatch):
+    files = [make_file(key) for key in "abc"]
+    moved = act(admin_client, "move", *files, folder="x/")
+    rename = File.rename
+
+    def fail(file, key):
+        if key == "b":
+            raise OperationalError
+        rename(file, key)
+
+    monkeypatch.setattr(File, "rename", fail)
+    admin_client.raise_request_exception = False
+    assert admin_client.post(undo_address(moved)).status_code == 503
+    monkeypatch.undo()
+    assert messages(undo(admin_client, moved)) == ["2 files are where they were."]
+    assert keys(admin_client.get(LIST)) == ["a", "b", "c"]
+
+
+def test_what_is_undone_offers_no_undo(admin_client, make_file):
+    trashed = do(admin_client, make_file("a"), "trash")
+    undo(admin_client, trashed)
+    response = admin_client.get(undo_address(trashed), follow=True)
+    assert messages(response) == [NOTHING_LEFT]
+    assert "Undo" not in response.content.decode()
+    Work.objects.all().delete()
+    assert messages(undo(admin_client, trashed)) == [NOTHING_LEFT]
 
 
 def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_file):
@@ -877,13 +970,13 @@ def test_undo_is_for_who_has_done_it_and_may_restore(staff, admin_client, make_f
     assert messages(response) == ["Nothing was changed: press the button again."]
     assert undo_address(response) == address
     client = staff("view_file", "delete_file")
-    assert client.post(address).status_code == 404
+    assert messages(client.post(address, follow=True)) == [NOTHING_LEFT]
     File.objects.get().restore()
     assert "Undo" not in do(client, file, "trash").content.decode()
     User.objects.get(username="staff").user_permissions.add(
         Permission.objects.get(codename="restore_file")
     )
-    assert client.post(address).status_code == 404
+    assert messages(client.post(address, follow=True)) == [NOTHING_LEFT]
     File.objects.get().restore()
     trashed = do(client, file, "trash")
     address = undo_address(trashed)

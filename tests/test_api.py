@@ -445,6 +445,7 @@ def test_work_is_told_to_its_user():
         messages=[[25, "Moved."], [40, "Not moved."]],
     )
     others = Work.objects.create(user_id=program.user.pk + 1, title="Other", seen_at=now)
+    Work.objects.create(user_id=program.user.pk, title="Quick", seen_at=now, is_told=True)
     moment = "2026-06-15T00:00:00Z"
     told = {
         "id": work.pk,

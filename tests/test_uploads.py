@@ -25,7 +25,7 @@ from files.models import File, Operation
 from files.operations import changes
 from files.storage.checksums import of_parts
 from files.storage.multipart import MultipartUpload
-from files.uploads import steps
+from files.uploads import requests, steps
 from tests import location
 from tests.operations import objects
 
@@ -390,7 +390,16 @@ def assert_refused_each(client, plan):
 @pytest.mark.parametrize("ticket", ["", "x", "WzFd:1tabcd:AAAA"])
 def test_a_ticket_that_nobody_wrote_is_refused(admin_client, ticket):
     response = ask(admin_client, "parts", ticket=ticket, number=1, sha256=DIGEST)
-    assert refused(response) == (400, "This upload is too old: begin again.")
+    assert refused(response) == (400, "This is no ticket of an upload: begin again.")
+
+
+@pytest.mark.usefixtures("unfinished_uploads")
+@pytest.mark.parametrize("step", ["parts", "state", "finish", "abort"])
+def test_an_upload_that_is_too_old_is_over(admin_client, monkeypatch, step):
+    plan = begin(admin_client).json()
+    monkeypatch.setattr(requests, "MAX_AGE", -1)
+    response = ask(admin_client, step, ticket=plan["ticket"], number=1, sha256=DIGEST)
+    assert refused(response) == (410, "This upload is too old: begin again.")
 
 
 @pytest.mark.usefixtures("unfinished_uploads")
@@ -500,6 +509,20 @@ def test_a_user_has_only_so_many_uploads_open(admin_client, storage, monkeypatch
     abort(admin_client, plans[0])
     for plan in (plans[1], begin(admin_client, "c").json()):
         abort(admin_client, plan)
+
+
+def test_no_upload_makes_room_for_who_has_the_name_of_its_user_now(
+    admin_client, client, django_user_model, storage, monkeypatch
+):
+    monkeypatch.setattr(steps, "MAX_OPEN", 1)
+    plan = begin(admin_client, "a").json()
+    Operation.objects.update(started_at=timezone.now() - timedelta(hours=25))
+    django_user_model.objects.filter(username="admin").update(username="former")
+    client.force_login(django_user_model.objects.create_superuser("admin"))
+    other = begin(client, "b").json()
+    assert open_uploads(storage) == ["a", "b"]
+    abort(admin_client, plan)
+    abort(client, other)
 
 
 def test_the_oldest_upload_of_a_user_makes_room(admin_client, storage, monkeypatch):
@@ -627,7 +650,7 @@ def test_a_content_is_compared_with_its_digest(admin_client, storage, digest, st
         ("parts", {"sha256": DIGEST + "\r\nx: y"}, "“sha256” must be a SHA-256 in Base64."),
         ("parts", {"sha256": 1}, "“sha256” must be a text."),
         ("parts", {"ticket": 1}, "“ticket” must be a text."),
-        ("parts", {"ticket": "\ud800:x:y"}, "This upload is too old: begin again."),
+        ("parts", {"ticket": "\ud800:x:y"}, "This is no ticket of an upload: begin again."),
         ("state", {"ticket": 1}, "“ticket” must be a text."),
         ("finish", {"sha256": "x"}, "“sha256” must be a list."),
         ("finish", {"sha256": [DIGEST, "x"]}, "“sha256” must be a SHA-256 in Base64."),

@@ -57,6 +57,19 @@ def test_a_cookie_that_is_no_zone_is_utc(shown):
     assert all(shown("../../etc/passwd", "noon UTC", "Times are in the zone UTC."))
 
 
+def test_the_zone_is_for_no_form_that_takes_times(admin_client, django_user_model):
+    joined = datetime(2024, 10, 27, 1, 30, tzinfo=UTC)  # which is 2:30 twice in Berlin
+    user = django_user_model.objects.create_user("u", date_joined=joined)
+    admin_client.cookies[COOKIE] = "Europe/Berlin"
+    address = f"/admin/auth/user/{user.pk}/change/"
+    form = admin_client.get(address).context["adminform"].form
+    sent = {"username": "u", "date_joined_0": "2024-10-27", "date_joined_1": "01:30:00"}
+    assert form["date_joined"].value() == joined
+    assert admin_client.post(address, sent).status_code == 302
+    user.refresh_from_db()
+    assert user.date_joined == joined
+
+
 def test_programs_read_utc(admin_client):
     make("a.txt", modified_at=NOON)
     admin_client.cookies[COOKIE] = "Asia/Kolkata"

@@ -19,16 +19,16 @@ from files.admin.changes import DELETE, RESTORE, TRASH, FileChanges, failure, lo
 from files.admin.filters import is_trash
 from files.admin.forms import ConfirmForm, MoveForm, is_typeable
 from files.admin.places import file_url, list_url, trail
-from files.circuit import UnavailableError
+from files.admin.works import AnsweredError
 from files.delivery import archive
 from files.errors import EXPECTED, reason
 from files.keys import brief, folder_name, name_of, visible
 from files.models import File, Work
-from files.operations import conflict
 from files.storage import S3UnavailableError
-from files.work import seen
+from files.work import as_it_is
 
 MOVE = _("Move to another folder")
+NOTHING_LEFT = _("There is nothing to be undone any more.")
 ALL_FOR_GOOD = _("These files and their contents are deleted permanently. This cannot be undone.")
 
 
@@ -142,33 +142,32 @@ def _form(
 def undo(model_admin: FileChanges, request: HttpRequest, done: Work) -> None:
     """Bring the files back to where they were. Raises AnsweredError where it takes long."""
     noted = {entry[0]: entry for entry in done.take_undo()}
-    files = list(File.objects.filter(pk__in=noted))
-    left = {file.pk: noted[file.pk] for file in files}  # what can be undone still
-    if len(left) < len(noted) or not noted:
-        model_admin.message_user(request, _gone(len(noted) - len(left)), WARNING)
+    files = [
+        file for file in File.objects.filter(pk__in=noted) if as_it_is(file) == noted[file.pk][2:]
+    ]
+    if len(files) < len(noted) or not noted:
+        model_admin.message_user(request, _changed_since(len(noted) - len(files)), WARNING)
+    if not files:
+        return
+    left = {file.pk: noted[file.pk] for file in files}
 
-    def undo_one(file: File) -> None:
-        _, before, *as_it_was = left[file.pk]
-        if seen(file) != as_it_was:
-            del left[file.pk]
-            raise conflict(str(file))
+    def undo_one(file: File, work: Work) -> None:
+        work.undo = [*left.values()]  # what can be tried again, if it fails
+        _, before, *_ = left[file.pk]
         if before:
             _rename(request.user, file, before)
         else:
             changes.restore(request.user, file)
         del left[file.pk]
-
-    def undo_or_keep(file: File, work: Work) -> None:
-        try:
-            undo_one(file)
-        finally:
-            work.undo = [*left.values()]
+        work.undo = [*left.values()]
 
     title = gettext("Undo: %s") % done.title
     try:
-        each(model_admin, request, files, undo_or_keep, title, _undone, url=done.url)
-    except UnavailableError:
-        Work.objects.filter(pk=done.pk).update(undo=[*noted.values()])
+        each(model_admin, request, files, undo_one, title, _undone, url=done.url)
+    except AnsweredError:
+        raise  # it goes on
+    except Exception:
+        Work.objects.filter(pk=done.pk).update(undo=[*left.values()])
         raise
 
 
@@ -233,13 +232,13 @@ def _untried(count: int) -> str:
     return ngettext("%d file was not tried.", "%d files were not tried.", count) % count
 
 
-def _gone(count: int) -> str:
-    if not count:
-        return gettext("There is nothing to be undone any more.")
-    return (
-        ngettext("%d file has been deleted since.", "%d files have been deleted since.", count)
-        % count
+def _changed_since(count: int) -> str:
+    text = ngettext(
+        "%d file has been changed or deleted since, and stays so.",
+        "%d files have been changed or deleted since, and stay so.",
+        count,
     )
+    return text % count if count else str(NOTHING_LEFT)
 
 
 def _undone(count: int) -> str:

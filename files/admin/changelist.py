@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_noop, ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from files import access, listing
 from files.admin.columns import kind
@@ -31,7 +32,9 @@ USAGE_VAR = "usage"
 SORTED_VAR = "sorted"
 OF_THIS_PAGE = (AFTER_VAR, BEFORE_VAR, SORTED_VAR)  # no other link keeps them
 
-NARROWER = gettext_noop("Search for more letters, or below a folder.")
+_SOME = _("Too many files match: these are some, in no order.")
+_TOO_LONG = _("That took too long.")
+_NARROWER = _("Search for more letters, or below a folder.")
 
 
 def number(value: int) -> str:
@@ -100,6 +103,8 @@ class FileChangeList(ChangeList):
         self._set_links(page)
         self.nothing = self._nothing(request)
         self.usage = self._usage(request) if USAGE_VAR in request.GET else None
+        if self.usage and self.usage.complete and self.is_flat:
+            self.total = _files(self.usage.files)
 
     def get_ordering_field_columns(self) -> dict[int, Any]:
         """Let no header tell that it sorts what is in no order."""
@@ -158,6 +163,8 @@ class FileChangeList(ChangeList):
         narrowing = {SEARCH_VAR, *self._filters()} - ({STATE_VAR} if self.in_trash else set())
         if any(map(request.GET.get, narrowing)):
             return gettext("No file matches.")
+        if self.in_trash and self.folder:
+            return gettext("Nothing that was below this folder is in the trash.")
         if self.in_trash:
             return gettext("The trash is empty.")
         if self.folder:
@@ -194,24 +201,24 @@ class FileChangeList(ChangeList):
                 files = list(self.queryset.order_by()[: self.list_per_page])
         except listing.TooSlowError:
             files = []
-        if files:
-            text = gettext("Too many files match: these are some, in no order.")
-            messages.warning(request, f"{text} {gettext(NARROWER)}")
-        else:
-            messages.error(request, f"{gettext('That took too long.')} {gettext(NARROWER)}")
+        level, text = (messages.WARNING, _SOME) if files else (messages.ERROR, _TOO_LONG)
+        if not request.headers.get("X-Requested-With"):  # a script shows the list alone
+            messages.add_message(request, level, f"{text} {_NARROWER}")
         return listing.Page([], files, None, None)
 
     def _page(self, request: HttpRequest) -> listing.Page:
         order, descending = self._order()
-        page = listing.page(
+        find = partial(
+            listing.page,
             self.queryset,
             folder=None if self.is_flat else self.folder,
             order=order,
             descending=descending,
-            after=request.GET.get(AFTER_VAR),
-            before=request.GET.get(BEFORE_VAR),
             limit=self.list_per_page,
         )
+        page = find(after=request.GET.get(AFTER_VAR), before=request.GET.get(BEFORE_VAR))
+        if AFTER_VAR in request.GET and not (page.folders or page.files):  # they have gone
+            page = find(before="")
         self.total = self._total(page)
         return page
 
@@ -269,12 +276,13 @@ class FileChangeList(ChangeList):
         folders, files = self._counts(page)
         parts = [_folders(folders)] if folders else []
         if files is None or files > listing.COUNTED:
-            known = min(files or len(page.files), listing.COUNTED)
+            before = self.list_per_page if page.previous else 0
+            known = min(files or before + len(page.files), listing.COUNTED)
             # Of a folder itself the planner knows nothing.
             expected = listing.estimate(self.queryset) if self.is_flat else 0
             parts.append(_about(expected, known))
         elif files or not parts:
-            parts.append(ngettext("%s file", "%s files", files) % number(files))
+            parts.append(_files(files))
         return ", ".join(parts)
 
     def _counts(self, page: listing.Page) -> tuple[int, int | None]:
@@ -305,6 +313,10 @@ def _folders(count: int) -> str:
         many = ngettext("more than %s folder", "more than %s folders", listing.COUNTED)
         return many % number(listing.COUNTED)
     return ngettext("%s folder", "%s folders", count) % number(count)
+
+
+def _files(count: int) -> str:
+    return ngettext("%s file", "%s files", count) % number(count)
 
 
 def _about(expected: int, known: int) -> str:

@@ -1,4 +1,4 @@
-"""What is done with one file: rename, replace, trash, restore."""
+"""What is done with one file: rename, replace, trash, restore, delete."""
 
 import logging
 from collections.abc import Callable
@@ -7,13 +7,14 @@ from urllib.parse import parse_qs
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from files import access, changes
@@ -21,7 +22,7 @@ from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
 from files.admin.places import file_url, leading, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages, answering
 from files.bodies import takes_upload
-from files.errors import reason
+from files.errors import EXPECTED, reason
 from files.keys import brief, folder_of, name_of
 from files.models import File, Work
 
@@ -30,7 +31,7 @@ REPLACE = _("Replace content")
 TRASH = _("Move to trash")
 RESTORE = _("Restore")
 DELETE = _("Delete permanently")
-PRESS_AGAIN = gettext_noop("Nothing was changed: press the button again.")
+PRESS_AGAIN = _("Nothing was changed: press the button again.")
 FOR_GOOD = _("The file and its content are deleted permanently. This cannot be undone.")
 
 logger = logging.getLogger(__name__)
@@ -145,10 +146,13 @@ class FileChanges(WorkPages):
     def _require_post(self, request: HttpRequest, file: File) -> None:
         """Refuse an address that is only opened, as after a login. Raises AnsweredError."""
         if request.method != "POST":
-            self._answer(request, file, gettext(PRESS_AGAIN))
+            self._answer(request, file, PRESS_AGAIN)
 
-    def _answer(self, request: HttpRequest, file: File, text: str) -> NoReturn:
-        self.message_user(request, changes.about(file, text), messages.WARNING)
+    def _answer(self, request: HttpRequest, file: File, text: Any) -> NoReturn:
+        """Say it, and of which file to those who may see that. Raises AnsweredError."""
+        if access.may_read(request.user, file):
+            text = changes.about(file, text)
+        self.message_user(request, text, messages.WARNING)
         raise AnsweredError(self._url_after(request, file))
 
     def _post_view(
@@ -158,12 +162,13 @@ class FileChanges(WorkPages):
         change: Callable[[], str],
         title: Any,
         url: str,
-        **how: bool,
+        *,
+        can_be_undone: bool = False,
     ) -> HttpResponseBase:
         """Make the change and go to the address, or back to the file where that fails."""
         try:
-            self._change(request, file, change, title, url, **how)
-        except OSError as error:
+            self._change(request, file, change, title, url, can_be_undone)
+        except EXPECTED as error:
             self.message_user(request, failure(file, error), messages.ERROR)
             return HttpResponseRedirect(self._url_after(request, file))
         return HttpResponseRedirect(url)
@@ -186,18 +191,18 @@ class FileChanges(WorkPages):
             try:
                 self._change(request, file, change, title, url, can_be_undone)
             except ValidationError as error:
-                form.add_error("name", leading(error, request.user))
-            except OSError as error:
+                field = "name" if "name" in form.fields else None
+                form.add_error(field, leading(error, request.user))
+            except EXPECTED as error:
                 form.add_error(None, reason(error))
             else:
                 return HttpResponseRedirect(url)
         context |= self.admin_site.each_context(request) | {
             "title": f"{title}: {shown_name(name_of(file.name))}",
             "submit": title,
-            "cancel_url": file_url(file),
+            "cancel_url": self._url_after(request, file),
             "opts": self.opts,
             "trail": trail_to(file, (title, "")),
-            "original_url": file_url(file),
             "form": form,
         }
         return TemplateResponse(request, "admin/files/file/form.html", context)
@@ -217,7 +222,7 @@ class FileChanges(WorkPages):
             before = str(file)
             try:
                 text = change()
-            except OSError as error:
+            except (OSError, IntegrityError) as error:
                 log_error(file, error)
                 raise
             work.tell(changes.about(file, text))
@@ -228,7 +233,10 @@ class FileChanges(WorkPages):
         self.show_work(request, work)
 
     def _list_after(self, request: HttpRequest, **place: str) -> str:
-        """Return the address of the list that one came from, or else of this place."""
+        """Return the address of the list that one came from, or else of this place.
+
+        It is that of the index for those who may not see the list.
+        """
         if not self.has_view_permission(request):
             return reverse("admin:index")
         filters = self.list_filters(request)
@@ -239,10 +247,16 @@ class FileChanges(WorkPages):
         (filters,) = parse_qs(self.get_preserved_filters(request)).get("_changelist_filters", [""])
         return filters
 
+    def _query(self, request: HttpRequest) -> str:
+        """Return what keeps the list that one came from in an address."""
+        filters = self.get_preserved_filters(request)
+        return f"?{filters}" if filters else ""
+
     def _url_after(self, request: HttpRequest, file: File) -> str:
-        return (
-            file_url(file) if self.has_view_permission(request, file) else self._list_after(request)
-        )
+        """Return the address of the file, or of the list for those who may not see the file."""
+        if not self.has_view_permission(request, file):
+            return self._list_after(request)
+        return file_url(file) + self._query(request)
 
 
 def log_error(file: File, error: Exception) -> None:

@@ -6,17 +6,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import NaturalTimeFormatter
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import TIME_STRINGS
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from files.admin.places import shown_name
 from files.admin.preview import TABLES, TEXT
-from files.keys import visible
 from files.models import File
 
 _HOUR = 3600
@@ -116,7 +116,8 @@ def ago(when: datetime) -> SafeString:
     age = int((timezone.now() - when).total_seconds())
     for seconds, unit in _AGES:
         if age >= seconds:
-            text = gettext("%s ago") % (TIME_STRINGS[unit] % {"num": age // seconds})
+            delta = NaturalTimeFormatter.past_substrings[unit] % {"num": age // seconds}
+            text = NaturalTimeFormatter.time_strings["past-day"] % {"delta": delta}
             break
     else:
         text = gettext("now")
@@ -143,8 +144,7 @@ class FileColumns:
 
     @admin.display(description=_("key"), ordering="object_key")
     def key(self, file: File) -> str:
-        shown: str = getattr(file, "shown", file.name)
-        return visible(shown) or gettext("(no name)")
+        return shown_name(getattr(file, "shown", file.name))
 
     @admin.display(description=_("type"))
     def type(self, file: File) -> str:

@@ -12,13 +12,13 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_noop, ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from files import access, changes, listing
@@ -44,7 +44,7 @@ KNOWN = [
 ]
 IN_TRASH = ["key", "type", "file_size", "trashed", "trashed_by"]  # the columns there
 SUGGESTED = 20  # folders
-TAKEN_OVER = gettext_noop(
+TAKEN_OVER = _(
     "It was changed in the bucket, and not from here: what you see is what is there now."
 )
 _ID = re.compile(r"\d{1,18}", re.ASCII)
@@ -140,7 +140,7 @@ class FileAdmin(FileColumns, FileViewing):
             except OSError as error:
                 self.report(request, error, file)
             if was_changed and not file.changed_at:
-                text = changes.about(file, gettext(TAKEN_OVER))
+                text = changes.about(file, TAKEN_OVER)
                 self.message_user(request, text, messages.WARNING)
         return file
 
@@ -156,7 +156,7 @@ class FileAdmin(FileColumns, FileViewing):
         if obj is None:
             folder = request.GET.get("folder", "")
             context["trail"] = trail(folder, (context["title"], ""))
-            context["close_url"] = list_url(folder)
+            context["close_url"] = self._list_after(request, folder=folder)
         else:
             context |= {
                 "close_url": self._list_after(request, folder=folder_of(obj.name)),
@@ -203,14 +203,18 @@ class FileAdmin(FileColumns, FileViewing):
         ]
 
     def undo_view(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        """Undo what the user has done last, as far as nobody else has changed it since."""
-        work = get_object_or_404(Work, pk=pk, user_id=request.user.pk)
+        """Undo what the user has done last, as far as it has not been changed since."""
+        user: Any = request.user
+        work = Work.objects.filter(pk=pk, user_id=user.pk).first()
+        if work is None:  # it has been forgotten since
+            self.message_user(request, actions.NOTHING_LEFT, messages.WARNING)
+            return HttpResponseRedirect(self._list_after(request))
         if not self.has_undo_permission(request, work):
             raise PermissionDenied
-        if request.method == "POST":
+        if request.method == "POST" or not work.undo:
             actions.undo(self, request, work)
         else:  # it is only opened, as after a login
-            again = format_html("{} {}", gettext(PRESS_AGAIN), undo_button(work))
+            again = format_html("{} {}", PRESS_AGAIN, undo_button(work))
             self.message_user(request, again, messages.WARNING)
         return HttpResponseRedirect(work.url)
 

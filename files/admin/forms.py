@@ -100,9 +100,10 @@ class KeyForm(MoveForm):
         return as_folder(self._typed("folder"))
 
     def _typed(self, name: str) -> str:
-        """Return what is typed, or what was there where that could not be shown."""
+        """Return what is typed, or what was there where that was not or could not be shown."""
         typed: str = self.cleaned_data[name]
-        return typed if typed or name in self.initial else self.kept[name]
+        is_asked = name in self.data and name in self.initial
+        return typed if typed or is_asked else self.kept[name]
 
 
 class RenameForm(KeyForm):

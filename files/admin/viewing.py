@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -17,7 +18,6 @@ from django.views.decorators.http import require_safe
 from files import listing
 from files.admin.changelist import FileChangeList
 from files.admin.changes import FileChanges, log_error
-from files.admin.filters import is_trash
 from files.admin.places import shown_name, trail_to
 from files.admin.preview import preview
 from files.errors import reason
@@ -34,8 +34,13 @@ class Neighbours(FileChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Leave it to `of`."""
 
-    def of(self, file: File) -> tuple[File | None, File | None]:
-        """Return the files before and after this one, as far as they are found soon."""
+    def of(self, file: File) -> tuple[File | None, File | None] | None:
+        """Return the files before and after this one, as far as they are found soon.
+
+        None stands for a file that is not in the list.
+        """
+        if not self.queryset.filter(pk=file.pk).exists():
+            return None
         order, descending = self._order()
         try:
             with listing.time_limit(listing.WALK_SECONDS):
@@ -84,11 +89,6 @@ class FileViewing(FileChanges):
         ]
         return self._page(request, file, "object", OBJECT, parts=parts)
 
-    def _query(self, request: HttpRequest) -> str:
-        """Return what keeps the list that one came from in an address."""
-        filters = self.get_preserved_filters(request)
-        return f"?{filters}" if filters else ""
-
     def _readable(self, request: HttpRequest, pk: int) -> File:
         """Return a file that the user may read. Raises PermissionDenied, and AnsweredError."""
         return self._file(request, pk, "view", self.get_queryset(request))
@@ -97,13 +97,13 @@ class FileViewing(FileChanges):
         """Return the files beside it in the list that one came from, or else in its folder."""
         place = {"state": "trash"} if file.deleted_at else {"folder": folder_of(str(file))}
         of_list = copy(request)
-        of_list.GET = QueryDict(self.list_filters(request))
-        if not of_list.GET or is_trash(of_list) != bool(file.deleted_at):  # it has left that list
-            of_list.GET = QueryDict(urlencode(place))
-        try:
-            return cast("Neighbours", self.get_changelist_instance(of_list)).of(file)
-        except IncorrectLookupParameters:
-            return None, None
+        for query in filter(None, [self.list_filters(request), urlencode(place)]):
+            of_list.GET = QueryDict(query)
+            with suppress(IncorrectLookupParameters):
+                found = cast("Neighbours", self.get_changelist_instance(of_list)).of(file)
+                if found is not None:
+                    return found
+        return None, None
 
     def _page(
         self, request: HttpRequest, file: File, name: str, title: Any, **context: Any

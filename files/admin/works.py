@@ -73,7 +73,7 @@ class WorkPages(FilePermissions):
         url: str,
         total: int = 1,
     ) -> Work:
-        """Do it, and return what it tells.
+        """Do it, and return the work, which tells what has come of it.
 
         Raises what the change raises, and AnsweredError where it takes long: then the page of the
         work shows all of it, and leads to `url`.

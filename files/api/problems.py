@@ -81,7 +81,7 @@ def _of_validation(error: ValidationError, user: Any) -> HttpResponse:
     replaceable = bool(needed) and all(access.has_permission(user, name) for name in needed or ())
     members = {"taken": True, "replaceable": replaceable}
     if code == "in_trash" and access.may_see_trash(user):
-        members["file"] = error.params["file"]
+        members["file"] = (error.params or {})["file"]
     return problem(status, reason(error), kind, **members)
 
 

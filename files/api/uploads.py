@@ -78,6 +78,7 @@ class PartView(View):
     """The parts of an upload."""
 
     needs: ClassVar = {"POST": "add"}
+    fails: ClassVar = {"POST": (410,)}
 
     @extend_schema(
         operation_id="sign_part",
@@ -133,7 +134,7 @@ class AbortView(View):
     """Uploads that are given up."""
 
     needs: ClassVar = {"POST": "add"}
-    fails: ClassVar = {"POST": (409, 502)}
+    fails: ClassVar = {"POST": (409, 410, 502)}
 
     @extend_schema(
         operation_id="abort_upload", request=requests.AbortSerializer, responses={204: None}

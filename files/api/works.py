@@ -76,10 +76,11 @@ def _works(user: Any) -> QuerySet[Work]:
 
     Others of the user name keys that may be in other folders.
     """
+    works = Work.objects.filter(is_told=False)
     token = token_of(user)
     if token is not None and token.prefix:
-        return Work.objects.filter(token_id=token.pk)
-    return Work.objects.all() if user.is_superuser else Work.objects.filter(user_id=user.pk)
+        return works.filter(token_id=token.pk)
+    return works if user.is_superuser else works.filter(user_id=user.pk)
 
 
 class WorksView(View):

@@ -172,8 +172,10 @@ class Ticket(NamedTuple):
         """Return the ticket of a request. Raises ValidationError for what is none, or too old."""
         try:
             return cls(*signing.loads(fields.text("ticket"), salt=SALT, max_age=MAX_AGE))
+        except signing.SignatureExpired:
+            raise ValidationError(gettext("This upload is too old: begin again."), "over") from None
         except (signing.BadSignature, UnicodeError):
-            raise ValidationError(gettext("This upload is too old: begin again.")) from None
+            raise ValidationError(gettext("This is no ticket of an upload: begin again.")) from None
 
 
 class Begin(NamedTuple):
