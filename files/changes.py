@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from files import operations
+from files import access, operations
 from files.keys import brief, validate_new_key, visible
 from files.models import File
 
@@ -30,7 +30,7 @@ def validate_free_key(key: str) -> None:
     if taken is not None and taken.deleted_at:
         raise ValidationError(IN_TRASH, "in_trash", {"file": taken.pk})
     if taken is not None:
-        raise ValidationError(TAKEN, "taken")
+        raise ValidationError(TAKEN, "taken", {"file": taken.pk})
     if File().storage.exists(key) and not operations.is_left_over(key):
         raise ValidationError(NO_ROW, "object")
 
@@ -111,6 +111,14 @@ def note(user: Any, file: File, message: Any, flag: int = CHANGE) -> str:
         change_message=json.dumps(message) if isinstance(message, list) else message,
     )
     return str(message)
+
+
+def holder(error: ValidationError, user: Any) -> int | None:
+    """Return the id of the file that has the key, None where there is none that one may see."""
+    is_trashed = getattr(error, "code", "") == "in_trash"
+    is_seen = access.may_read_any(user) and (not is_trashed or access.may_see_trash(user))
+    found: int | None = (getattr(error, "params", None) or {}).get("file")
+    return found if is_seen else None
 
 
 def about(file: File, text: Any) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE = timedelta(minutes=1)  # without a sign of its process
 KEPT = timedelta(days=7)
-MOST_SHOWN = 10  # on the list of files
+MOST_SHOWN = 5  # on the list of files
 MOST_UNDONE = 1000  # files: a page of the list has 100
 MOST_FAILURES = 100  # that the page tells of; the log has all
 

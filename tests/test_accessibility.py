@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from files import changes
 from files.keys import brief
 from files.models import Range, Run, Token, Work
 from project.sandbox.samples import samples
@@ -265,6 +266,60 @@ def test_no_table_is_wider_than_its_place(page, addresses, errors):  # noqa: F81
     assert [each for each in found if each[1] > each[2]] == []
     assert len(found) > 5
     errors.clear()
+
+
+DEEP = "customers/northern-region/2026/quarterly-reports/Q1"
+# Whether the last letter of each is within what is shown of it.
+ENDS = """selector => [...document.querySelectorAll(selector)].map(element => {
+    const range = document.createRange();
+    const name = [...element.childNodes].findLast(({ nodeType }) => nodeType === Node.TEXT_NODE);
+    range.setStart(name, name.length - 1);
+    range.setEndAfter(name);
+    return range.getBoundingClientRect().bottom <= element.getBoundingClientRect().bottom + 1;
+})"""
+
+
+@pytest.mark.parametrize("width", [375, 768, 1024, 1280])
+def test_a_list_fits_its_place_and_shows_names_and_states(open_page, width):  # noqa: F811
+    page = open_page(viewport={"width": width, "height": 800})  # noqa: F811
+    now = timezone.now()
+    names = [f"{DEEP}/summary-for-the-board-Q1-{end}.pdf" for end in ("draft", "final", "old")]
+    make(*names, missing_at=now, size=1000, content_type="application/pdf", modified_at=now)
+    page.goto(f"{LIST}?q=board")
+    assert [place for place in page.evaluate(PLACES) if place[0] > place[1]] == []
+    assert page.evaluate(WIDTHS) == [width, 0]
+    expect(page.locator("#result_list .field-key")).to_have_text(names)
+    assert page.evaluate(ENDS, "#result_list .field-key a") == [True] * 3
+    assert page.evaluate(LINES, "#result_list .field-key a") == [2] * 3
+    expect(page.locator(".files-state").last).to_be_in_viewport(ratio=1)
+    select = page.locator(".actions select").bounding_box()
+    results = page.locator(".results").bounding_box()
+    assert select["x"] + select["width"] <= results["x"] + results["width"]
+    choose(page, "Move to another folder")
+    assert page.evaluate(ENDS, "#content-main form li:has(.files-path)") == [True] * 3
+
+
+def test_usual_types_take_one_line_and_long_ones_two(open_page):  # noqa: F811
+    page = open_page(viewport={"width": 1280, "height": 800})  # noqa: F811
+    for kind in ("application/json", "image/svg+xml", "text/markdown", SHEET, "a/" + "b" * 253):
+        make(f"{len(kind):03}{kind[-1]}", content_type=kind)
+    page.goto(LIST)
+    assert page.evaluate(LINES, ".files-type") == [1, 1, 1, 2, 2]
+    expect(page.locator(".files-type").nth(3)).to_have_attribute("title", SHEET)
+
+
+@pytest.mark.parametrize("look", ["light", "narrow"])
+def test_a_history_of_long_keys_fits_its_place(open_page, make_file, look):  # noqa: F811
+    page = open_page(**LOOKS[look])  # noqa: F811
+    file = make_file(LONG)
+    changes.rename(User.objects.get(), file, "a")
+    page.goto(f"{LIST}{file.pk}/history/")
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    action = "#change-history td:last-child"
+    assert page.evaluate(LINES, action) == [2]
+    expect(page.locator(action)).to_have_attribute("title", f"Renamed from {LONG}.")
+    page.locator(action).focus()
+    assert page.evaluate(LINES, action) > [5]
 
 
 def test_files_come_within_the_first_screen_of_a_phone(open_page):  # noqa: F811

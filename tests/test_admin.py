@@ -147,7 +147,6 @@ def test_everything_below_a_folder_is_one_list(admin_client):
 DEEP = "[" * 100_000
 
 WRONG = [
-    {"folder": "a"},
     {"folder": "a\0/"},
     {"folder": "/" * 1025},
     {"x": 1},
@@ -738,6 +737,25 @@ def test_one_is_back_where_one_was_after_the_trash(admin_client, make_file):
     assert response.url == f"{LIST}?q=b&folder=a%2F"
 
 
+def test_what_is_deleted_is_named_whole(admin_client, make_file):
+    file = make_file("a/b")
+    file.trash()
+    page = admin_client.get(f"{LIST}{file.pk}/delete/").content.decode()
+    assert '<li><span class="files-path">a/</span>b</li>' in page
+
+
+def test_a_folder_without_its_slash_is_that_folder(admin_client):
+    make("a/b")
+    assert keys(admin_client.get(LIST, {"folder": "a"})) == ["a/b"]
+    page = admin_client.get(LIST, {"folder": "none"}).content.decode()
+    assert "No file is here, so this folder does not exist" in page
+
+
+def test_a_list_that_there_is_not_is_told(admin_client):
+    response = admin_client.get(LIST, {"state": "x"}, follow=True)
+    assert messages(response) == ["There is no list of that address."]
+
+
 def test_a_file_that_other_rows_need_is_not_deleted(admin_client, make_file, referring):
     file = make_file("a")
     file.trash()
@@ -1137,6 +1155,13 @@ def test_the_trash_shows_its_contents_to_those_who_may_see_it(staff, make_file, 
     file.trash()
     client = staff("view_file", permission)
     assert client.get(f"/files/{file.pk}/").getvalue() == b"text"
+
+
+def test_nothing_is_counted_of_a_trash_that_one_may_not_see(staff, make_file):
+    make_file("a").trash()
+    page = staff("view_file").get(LIST, {"state": "trash"}).content.decode()
+    assert ("You may not see the trash" in page, "Count files" in page) == (True, False)
+    assert "0 files" not in page
 
 
 def test_the_trash_is_for_those_who_may_restore_or_purge(staff, make_file):

@@ -203,6 +203,13 @@ def test_a_preview_leads_on_in_the_list_that_one_came_from(
     assert links == {rel: f"{LIST}{near.pk}/preview/{kept}" for rel, near in found.items() if near}
 
 
+def test_a_preview_warns_too(admin_client, make_file):
+    file = make_file("a.txt", b"text")
+    File.objects.update(damaged_at=timezone.now())
+    page = admin_client.get(f"{LIST}{file.pk}/preview/").content.decode()
+    assert str(columns.STATES["damaged_at"].meaning) in unescape(page)
+
+
 def test_a_preview_takes_few_queries(admin_client, make_file, some, django_assert_max_num_queries):
     file = make_file("a/x.txt")
     for query in ({}, {"_changelist_filters": "q=txt&o=-3"}):

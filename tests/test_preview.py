@@ -321,7 +321,10 @@ def test_what_is_no_text_is_dumped(make_file, proxy, content_type, fetched):
     file = make_file("a", PNG * 200, ContentType=content_type)
     proxy.requests.clear()
     html = preview(file)
-    assert details(html) == ["The first 256\xa0bytes of 101.6\xa0KB"]
+    assert details(html) == [
+        "Shown as bytes, since it is no text that can be read.",
+        "The first 256\xa0bytes of 101.6\xa0KB",
+    ]
     assert text_of(html).startswith(HEX)
     assert text_of(html).splitlines()[-1].startswith("000000f0  e8 e9 ea eb ec ed ee ef  f0")
     assert [headers["Range"] for method, headers in proxy.requests] == [f"bytes=0-{fetched}"]

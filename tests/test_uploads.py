@@ -165,13 +165,12 @@ def test_a_small_file_goes_whole(admin_client, storage):
     ],
 )
 def test_a_key_that_is_taken_is_asked_for(admin_client, make_file, put, storage, key, message):
-    make_file("taken")
-    trashed = make_file("trashed")
-    trashed.trash()
+    files = {name: make_file(name) for name in ("taken", "trashed")}
+    files["trashed"].trash()
     put("object", b"old")
     asked = {"detail": message, "taken": True, "replaceable": key != "object"}
-    if key == "trashed":
-        asked["file"] = trashed.pk
+    if key in files:
+        asked["file"] = files[key].pk
     assert conflict(begin(admin_client, key)) == asked
     assert conflict(whole(admin_client, key)) == asked
     assert storage.open(key).read() != b"new"
@@ -196,10 +195,11 @@ def test_a_key_that_is_taken_meanwhile_is_not_overwritten(admin_client, put, sto
 def test_a_file_that_came_meanwhile_can_be_replaced(admin_client, make_file):
     plan = begin(admin_client).json()
     digests = send(admin_client, plan)
-    make_file("big.bin", b"first")
+    file = make_file("big.bin", b"first")
     response = ask(admin_client, "finish", ticket=plan["ticket"], sha256=digests)
     message = "There is a file of this key already."
-    assert conflict(response) == {"detail": message, "taken": True, "replaceable": True}
+    asked = {"detail": message, "taken": True, "replaceable": True, "file": file.pk}
+    assert conflict(response) == asked
     assert File.objects.get().read_text() == "first"
     abort(admin_client, plan)
 

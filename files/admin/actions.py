@@ -16,13 +16,14 @@ from django.utils.translation import gettext_lazy as _
 
 from files import changes
 from files.admin.changes import DELETE, RESTORE, TRASH, FileChanges, failure, log_error
+from files.admin.columns import shown_key
 from files.admin.filters import is_trash
 from files.admin.forms import ConfirmForm, MoveForm, is_typeable
 from files.admin.places import file_url, list_url, trail
 from files.admin.works import AnsweredError
 from files.delivery import archive
 from files.errors import EXPECTED, reason
-from files.keys import brief, folder_name, name_of, visible
+from files.keys import brief, folder_name, name_of
 from files.models import File, Work
 from files.storage import S3UnavailableError
 from files.work import as_it_is
@@ -133,7 +134,7 @@ def _form(
         "title": title,
         "opts": model_admin.opts,
         "trail": trail(request.GET.get("folder", ""), *steps),
-        "files": [(file.pk, visible(file.name)) for file in files],
+        "files": [(file.pk, shown_key(file.name)) for file in files],
         "action": action,
     }
     return TemplateResponse(request, "admin/files/file/form.html", context)

@@ -21,7 +21,7 @@ from files import access, listing
 from files.admin.columns import kind
 from files.admin.filters import STATE_VAR, is_trash
 from files.admin.places import shown_name, trail
-from files.keys import folder_name, is_folder, validate_object_key, visible
+from files.keys import as_folder, brief, folder_name, validate_object_key, visible
 from files.models import File, FileQuerySet
 
 FOLDER_VAR = "folder"
@@ -71,6 +71,7 @@ class FileChangeList(ChangeList):
             self.filter_params.pop(name, None)
         self.folder = _folder(request)
         self.in_trash = is_trash(request)
+        self.is_allowed = not self.in_trash or access.may_see_trash(request.user)
         found = super().get_queryset(request, exclude_parameters)
         self.filtered = cast("FileQuerySet", found)
         self.is_narrowed = bool(self.query or self.has_active_filters)
@@ -158,7 +159,7 @@ class FileChangeList(ChangeList):
 
     def _nothing(self, request: HttpRequest) -> str:
         """Return what to say where the list is empty."""
-        if self.in_trash and not access.may_see_trash(request.user):
+        if not self.is_allowed:
             return gettext("You may not see the trash: ask an administrator for the permission.")
         narrowing = {SEARCH_VAR, *self._filters()} - ({STATE_VAR} if self.in_trash else set())
         if any(map(request.GET.get, narrowing)):
@@ -248,7 +249,7 @@ class FileChangeList(ChangeList):
         trash = [(gettext("Trash"), "")] if self.in_trash else []
         self.trail = trail(self.folder, *trash, url=self._url)
         self.search_help_text = (
-            gettext("Searches all below “%s”.") % visible(self.folder)
+            gettext("Searches all below “%s”.") % brief(self.folder)
             if self.folder
             else gettext("Searches all keys.")
         )
@@ -273,6 +274,8 @@ class FileChangeList(ChangeList):
 
     def _total(self, page: listing.Page) -> str:
         """Return how many folders and files there are: where these are many, about how many."""
+        if not self.is_allowed:
+            return ""
         folders, files = self._counts(page)
         parts = [_folders(folders)] if folders else []
         if files is None or files > listing.COUNTED:
@@ -329,12 +332,10 @@ def _about(expected: int, known: int) -> str:
 
 def _folder(request: HttpRequest) -> str:
     """Return the folder that is asked for. Raises IncorrectLookupParameters for what is none."""
-    folder = request.GET.get(FOLDER_VAR, "")
+    folder = as_folder(request.GET.get(FOLDER_VAR, ""))
     try:
         if folder:
             validate_object_key(folder)
     except ValidationError as error:
         raise IncorrectLookupParameters(error) from error
-    if not is_folder(folder):
-        raise IncorrectLookupParameters(folder)
     return folder

@@ -18,6 +18,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from files import access, changes
+from files.admin.columns import shown_key
 from files.admin.forms import ConfirmForm, RenameForm, ReplaceForm
 from files.admin.places import file_url, leading, list_url, shown_name, trail_to
 from files.admin.works import AnsweredError, WorkPages, answering
@@ -103,7 +104,10 @@ class FileChanges(WorkPages):
 
         url = self._list_after(request, state="trash")
         form = ConfirmForm(request.POST or None, initial={"confirmed": True})
-        return self._form_view(request, file, form, delete, DELETE, url=url, warning=FOR_GOOD)
+        files = [(file.pk, shown_key(file.name))]
+        return self._form_view(
+            request, file, form, delete, DELETE, url=url, warning=FOR_GOOD, files=files
+        )
 
     def report(self, request: HttpRequest, error: Exception, file: File) -> None:
         """Log what S3 did not do with the file, and show it on the next page."""

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from files.admin.places import shown_name
 from files.admin.preview import TABLES, TEXT
+from files.keys import folder_of, name_of, visible
 from files.models import File
 
 _HOUR = 3600
@@ -139,16 +140,32 @@ def time_of(name: str) -> Callable[[File], str]:
     return show
 
 
+def shown_key(key: str) -> str:
+    """Return the key as people see it: where it is too long, its folder is cut first."""
+    folder, name = folder_of(key), shown_name(name_of(key))
+    if not folder:
+        return name
+    return format_html('<span class="files-path">{}</span>{}', visible(folder), name)
+
+
+@lru_cache
+def _breakable(content_type: str) -> str:
+    """Return the type in two lines at most, of which the first may end behind its slash."""
+    first, slash, second = content_type.partition("/")
+    shown = format_html("{}{}<wbr>{}", first, slash, second)
+    return format_html('<span class="files-type" title="{}">{}</span>', content_type, shown)
+
+
 class FileColumns:
     """The columns of the list. Each must be fast: there are a hundred rows."""
 
     @admin.display(description=_("key"), ordering="object_key")
     def key(self, file: File) -> str:
-        return shown_name(getattr(file, "shown", file.name))
+        return shown_key(getattr(file, "shown", file.name))
 
     @admin.display(description=_("type"))
     def type(self, file: File) -> str:
-        return file.content_type
+        return file.content_type and _breakable(file.content_type)
 
     @admin.display(description=_("size"), ordering="size")
     def file_size(self, file: File) -> str:

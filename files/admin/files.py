@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, ShowFacets
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import QuerySet
@@ -250,6 +251,8 @@ class FileAdmin(FileColumns, FileViewing):
             "works": Work.objects.recent(request.user),
             **(extra_context or {}),
         }
+        if ERROR_FLAG in request.GET and request.method == "GET":
+            self.message_user(request, _("There is no list of that address."), messages.WARNING)
         if self.has_add_permission(request) and not is_trash(request):
             context["upload"] = uploads.script_config(request.user, request.GET.get("folder", ""))
         return self._reporting(super().changelist_view, request, extra_context=context)

@@ -44,6 +44,8 @@ class ContentField(forms.FileField):
 class ReplaceForm(forms.Form):
     """Another content for a file."""
 
+    required_css_class = "required"
+
     content = ContentField(label=_("Content"))
 
 
@@ -61,6 +63,8 @@ class FolderInput(forms.TextInput):
 
 class MoveForm(forms.Form):
     """Another folder."""
+
+    required_css_class = "required"
 
     folder = KeyField(
         label=_("Folder"),

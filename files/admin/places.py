@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 
-from files import access
+from files import changes
 from files.keys import folder_name, folder_of, folders_to, name_of, visible
 from files.models import File
 
@@ -27,9 +27,9 @@ def file_url(file: File) -> str:
 
 
 def leading(error: ValidationError, user: Any) -> ValidationError:
-    """Return an error that leads to the file in the trash it is about, if the user may see it."""
-    pk = (error.params or {}).get("file")
-    if pk is None or not access.may_see_trash(user):
+    """Return an error that leads to the file that has the key, if the user may see it."""
+    pk = changes.holder(error, user)
+    if pk is None:
         return error
     url = reverse("admin:files_file_change", args=[pk])
     link = format_html('{} <a href="{}">{}</a>', error.messages[0], url, gettext("Show that file"))

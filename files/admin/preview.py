@@ -97,7 +97,8 @@ def _context(file: File) -> dict[str, Any]:
     decoded = _decode(content, is_text) if may_be_text else None
     if decoded:
         return _as_text(file, kind, content, *decoded)
-    return {"details": content.limits(DUMPED), "dump": _dump(content.data[:DUMPED])}
+    bytes_alone = _("Shown as bytes, since it is no text that can be read.")
+    return {"details": [bytes_alone, *content.limits(DUMPED)], "dump": _dump(content.data[:DUMPED])}
 
 
 def _as_text(

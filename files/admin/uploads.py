@@ -77,7 +77,7 @@ def _messages() -> dict[str, str]:
         "broken": gettext("Unfinished uploads: %(number)s."),
         "leftOut": gettext("Left out, as systems make them in each folder: %(names)s."),
         "inTrash": gettext("A file of this key is in the trash."),
-        "seeTrash": gettext("Look at it"),
+        "show": gettext("Show that file"),
         "failed": gettext("The upload failed."),
         "lost": gettext("The connection was lost, or the file cannot be read any more."),
         "comparing": gettext("What is there is compared with the file."),

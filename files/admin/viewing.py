@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from files import listing
 from files.admin.changelist import FileChangeList
 from files.admin.changes import FileChanges, log_error
+from files.admin.columns import states
 from files.admin.places import shown_name, trail_to
 from files.admin.preview import preview
 from files.errors import reason
@@ -74,6 +75,7 @@ class FileViewing(FileChanges):
             "preview",
             _("Preview"),
             preview=preview(file),
+            states=states(file),
             previous=previous,
             next=following,
             query=self._query(request),

@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
 
-from files import access
+from files import access, changes
 from files.api.permissions import NotAllowedError
 from files.errors import RETRY_AFTER, problem, reason, unauthenticated
 from files.listing import CursorError, TooSlowError
@@ -79,9 +79,9 @@ def _of_validation(error: ValidationError, user: Any) -> HttpResponse:
         return problem(status, reason(error), kind)
     needed = {"in_trash": ["replace", "restore"], "taken": ["replace"]}.get(code)
     replaceable = bool(needed) and all(access.has_permission(user, name) for name in needed or ())
-    members = {"taken": True, "replaceable": replaceable}
-    if code == "in_trash" and access.may_see_trash(user):
-        members["file"] = (error.params or {})["file"]
+    members: dict[str, Any] = {"taken": True, "replaceable": replaceable}
+    if holder := changes.holder(error, user):
+        members["file"] = holder
     return problem(status, reason(error), kind, **members)
 
 

@@ -34,7 +34,7 @@ class ProblemSerializer(serializers.Serializer):
         required=False, help_text="Whether you may replace what has the key."
     )
     file = serializers.IntegerField(
-        required=False, help_text="The id of the file that has the key, if it is in the trash."
+        required=False, help_text="The id of the file that has the key, if you may see it."
     )
 
 

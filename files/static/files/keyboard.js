@@ -3,7 +3,8 @@
 const TYPING = "input:not([type=checkbox], [type=submit], [type=button]), textarea, select";
 const CUT =
     "#content h1, .breadcrumbs a, .breadcrumbs [aria-current]," +
-    "#content-main form li, #content-main .field-key .readonly, #result_list .field-key a";
+    "#content-main form li, #content-main .field-key .readonly, #result_list .field-key a," +
+    "#change-history td:last-child";
 
 function leadsToSearch(event) {
     const isPlain = event.key === "/" && !(event.ctrlKey || event.altKey || event.metaKey);
@@ -19,12 +20,13 @@ document.addEventListener("keydown", (event) => {
     }
 });
 
+function isCut({ scrollHeight, scrollWidth, clientHeight, clientWidth }) {
+    return scrollHeight > clientHeight + 1 || scrollWidth > clientWidth + 1;
+}
+
 // What CSS cuts: its title shows the rest to the mouse, its focus to fingers and the keyboard.
 for (const element of document.querySelectorAll(CUT)) {
-    const isCut =
-        element.scrollHeight > element.clientHeight + 1 ||
-        element.scrollWidth > element.clientWidth + 1;
-    if (isCut) {
+    if ([element, ...element.querySelectorAll(".files-path")].some(isCut)) {
         element.title = element.textContent.trim();
         element.tabIndex = 0;
     }

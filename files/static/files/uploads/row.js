@@ -45,7 +45,7 @@ export class Row {
         this.choices = choices;
         this.element.dataset.state = state;
         this.bar.setAttribute("aria-label", visible(key));
-        this.text.replaceChildren(text, ...this.inTrash());
+        this.text.replaceChildren(text, ...this.holder());
         this.text.className = WRONG.includes(state) ? "files-text files-failed" : "files-text";
         this.name.replaceChildren(this.file() ?? visible(key));
         this.offer(choices, key);
@@ -63,11 +63,11 @@ export class Row {
         return stored && this.link(stored.id, visible(stored.key));
     }
 
-    // Return what leads to the file in the trash that has the key, where it may be seen.
-    inTrash() {
-        const { state, blocker, panel } = this.upload;
-        const isTold = state === "taken" && blocker;
-        return isTold ? [" ", this.link(blocker, panel.texts.seeTrash)] : [];
+    // Return what leads to the file that has the key, where one may see it.
+    holder() {
+        const { state, holder, panel } = this.upload;
+        const isTold = state === "taken" && holder;
+        return isTold ? [" ", this.link(holder, panel.texts.show)] : [];
     }
 
     link(id, text) {

@@ -19,7 +19,7 @@ export class RefusedError extends Error {
         this.taken = Boolean(problem.taken);
         this.replaceable = Boolean(problem.replaceable);
         this.inTrash = problem.type === IN_TRASH;
-        this.file = problem.file; // which is in the trash
+        this.holder = problem.file; // which has the key
         const isOurs = String(problem.type).startsWith(OURS) && problem.type !== CONFLICT;
         const isFinal = isOurs && status < 500 && !PASSING.includes(status);
         this.final = isFinal || [0, LOGGED_OUT].includes(status);

@@ -29,7 +29,7 @@ export class Upload {
         this.loaded = 0;
         this.choices = [];
         this.stored = null;
-        this.blocker = null; // the file in the trash that has the key
+        this.holder = null; // the id of the file that has the key
     }
 
     static unfinished(panel, parts) {
@@ -160,7 +160,7 @@ export class Upload {
             const why = error.inTrash ? texts.inTrash : error.message;
             const text = this.parts ? `${why} ${texts.sentAgain}` : why;
             this.drop();
-            this.blocker = error.file;
+            this.holder = error.holder;
             this.ask(text, error.replaceable);
         } else {
             if (error.ends) {
