@@ -255,7 +255,7 @@ AXES_VERBOSE = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "files.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "files.api.authentication.PageAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["files.api.permissions.Allowed"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -462,7 +462,7 @@ CHOICES = ["Keep both", "Another key", "Skip"]
 
 @pytest.mark.parametrize(
     ("codenames", "links", "choices"),
-    [(SEEN, ["Look at it"], ["Replace", *CHOICES]), (SEEN[:2], [], CHOICES)],
+    [(SEEN, ["Show that file"], ["Replace", *CHOICES]), (SEEN[:2], [], CHOICES)],
 )
 def test_a_key_in_the_trash_leads_there(open_page, make_file, errors, codenames, links, choices):
     file = make_file("a.txt", b"old")
@@ -500,7 +500,7 @@ def test_a_lost_connection_is_told(page, storage, errors):
     page.goto(LIST)
     uploading = choose(page, payload("a.txt"))
     expect_states(uploading, "failed")
-    text = "The connection was lost, or the file cannot be read any more."
+    text = "The connection was lost. It is tried again in a moment."
     expect(uploading.locator(".files-text")).to_have_text(text)
     expect(uploading.get_by_role("button")).to_have_text(["Try again", "Cancel"])
     page.unroute("**/api/uploads/")
@@ -584,12 +584,13 @@ def test_why_an_upload_is_not_allowed_any_more_is_shown(open_page, storage, erro
 
 def test_who_is_logged_out_logs_in_and_tries_again(page, live_server, storage, errors):
     page.goto(LIST)
+    (session,) = [each for each in page.context.cookies() if each["name"] == "sessionid"]
     page.context.clear_cookies()
     uploading = choose(page, payload("a.txt"))
     expect_states(uploading, "failed")
-    text = "You are logged out: log in in another tab and try again."
-    expect(uploading.locator(".files-text")).to_have_text(text)
-    page.context.add_cookies([{"name": "sessionid", "value": log_in(), "url": live_server.url}])
+    text = "You are logged out, or somebody else is logged in: log in elsewhere."
+    expect(uploading.locator(".files-text")).to_contain_text(text)
+    page.context.add_cookies([session])
     page.context.new_page().goto(LIST)
     uploading.get_by_role("button", name="Try again").click()
     expect_states(uploading, "done")
@@ -687,7 +688,7 @@ def test_a_key_that_is_taken_during_an_upload_is_asked_for(page, make_file, larg
     page.context.unroute_all(behavior="ignoreErrors")
     expect_states(rows(page), "taken")
     text = "There is a file of this key already. All of it is sent again, whatever you choose."
-    expect(rows(page).locator(".files-text")).to_have_text(text)
+    expect(rows(page).locator(".files-text")).to_have_text(f"{text} Show that file")
     rows(page).get_by_role("button", name="Keep both: large.bin", exact=True).click()
     expect_states(rows(page), "done")
     assert keys() == ["large (2).bin", "large.bin"]

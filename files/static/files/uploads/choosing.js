@@ -17,6 +17,21 @@ export function pickedFiles(input) {
     return [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
 }
 
+// Return whether both may be the same file: what is in them, is compared elsewhere.
+export function looksLike(one, other) {
+    return ["name", "size", "lastModified"].every((name) => one[name] === other[name]);
+}
+
+// Return whether the file can be read still: not once it was changed or removed.
+export async function isReadable(file) {
+    try {
+        await file.slice(0, 1).arrayBuffer();
+        return true;
+    } catch {
+        return false;
+    }
+}
+
 // Let somebody pick one file; resolve with none when that is given up.
 export function pick() {
     const input = document.createElement("input");

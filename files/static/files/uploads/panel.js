@@ -6,10 +6,12 @@ import { Parts } from "./parts.js";
 import { Server } from "./server.js";
 import { Store } from "./store.js";
 import { Meter } from "./totals.js";
-import { ACTIVE, OVER, Upload } from "./upload.js";
+import { ACTIVE, OVER, STOPPED, Upload } from "./upload.js";
 import { View } from "./view.js";
 
 const FILES = 2; // at a time
+const LATER = 30_000; // milliseconds, before what an outage has broken off is tried again
+const CANCELABLE = ["waiting", "running", "paused", "failed"];
 
 // All uploads of the page, and what is done to each.
 export class Panel {
@@ -21,6 +23,7 @@ export class Panel {
         this.meter = new Meter();
         this.view = new View(this, element);
         this.uploads = [];
+        this.isHalted = false;
         this.batch = { number: 0, policy: null }; // what is chosen at once
         this.input = element.querySelector("input");
         this.leftOut = element.querySelector(".files-left-out");
@@ -38,6 +41,8 @@ export class Panel {
                 input.value = "";
             });
         }
+        window.addEventListener("online", () => this.retry());
+        document.addEventListener("visibilitychange", () => this.look());
         listenToDrops(async (dropped) => {
             try {
                 this.add(await dropped);
@@ -60,11 +65,10 @@ export class Panel {
             this.start();
         }
         this.batch = { number: this.batch.number + 1, policy: null };
-        const broken = this.uploads.filter(({ state }) => state === "unfinished");
         for (const { file, path, handle } of files) {
-            this.addOne(broken, file, this.config.folder + path, handle);
+            this.addOne(file, this.config.folder + path, handle);
         }
-        this.next();
+        this.retry();
     }
 
     // Count anew: what has ended before is no part of what goes on now.
@@ -75,12 +79,12 @@ export class Panel {
         }
     }
 
-    // What was broken off goes on with the same file, and anything else is new.
-    addOne(broken, file, key, handle) {
-        const same = broken.find((upload) => upload.key === key && upload.parts.looksLike(file));
-        if (same) {
+    // What was broken off goes on with the same file, and what goes on does so once.
+    addOne(file, key, handle) {
+        const same = this.uploads.find((upload) => upload.isFor(file, key));
+        if (same && STOPPED.includes(same.state)) {
             same.take(file);
-        } else {
+        } else if (!same) {
             const upload = new Upload(this, { file, key, handle, batch: this.batch });
             this.uploads.push(upload);
             upload.wait();
@@ -111,11 +115,50 @@ export class Panel {
     }
 
     next() {
+        if (this.isHalted) {
+            return;
+        }
         const waiting = this.uploads.filter(({ state }) => state === "waiting");
+        waiting.sort((a, b) => a.losses - b.losses); // so that none holds up all others
         const running = this.active().length - waiting.length;
         for (const upload of waiting.slice(0, Math.max(0, FILES - running))) {
             upload.run().then(() => this.next());
         }
+    }
+
+    // Begin nothing more in an outage: later all goes on by itself.
+    halt() {
+        this.isHalted = true;
+        this.later ??= setTimeout(() => this.retry(), LATER);
+    }
+
+    retry() {
+        clearTimeout(this.later);
+        this.later = null;
+        this.isHalted = false;
+        for (const upload of this.uploads.filter(({ isLost }) => isLost)) {
+            upload.wait();
+        }
+        this.next();
+    }
+
+    // Look again at what another tab may have ended.
+    look() {
+        for (const upload of this.uploads.filter(({ state }) => state === "unfinished")) {
+            upload.look();
+        }
+    }
+
+    // Return those that "Cancel all" is for.
+    cancelable() {
+        return this.uploads.filter(({ state }) => CANCELABLE.includes(state));
+    }
+
+    cancel() {
+        for (const upload of this.cancelable()) {
+            upload.state === "running" ? upload.interrupt("cancel") : upload.cancel();
+        }
+        this.input.focus();
     }
 
     // Decide for all keys that are taken, and for what was chosen with them.

@@ -1,5 +1,6 @@
 // A file that goes to S3 in parts, each with its SHA-256: it goes on where it was broken off.
 
+import { looksLike } from "./choosing.js";
 import { RefusedError, send, withRetries } from "./server.js";
 
 const PARTS = 3; // at a time
@@ -60,18 +61,13 @@ export class Parts {
         return file.slice((number - 1) * partSize, number * partSize);
     }
 
-    // Which upload a file may belong to: whether its bytes are the same, `compare` finds out.
-    looksLike(file) {
-        return ["name", "size", "lastModified"].every((name) => file[name] === this.about[name]);
-    }
-
     // Return whether the file is the "same", or an "other" one, or the upload has "ended".
     async known(file) {
         if (!(await this.isLeft())) {
             return "ended";
         }
         const isSame = async () => (await sha256(this.slice(file, 1))) === this.about.first;
-        return this.looksLike(file) && (await isSame()) ? "same" : "other";
+        return looksLike(file, this.about) && (await isSame()) ? "same" : "other";
     }
 
     // Do what no other tab may do with this upload meanwhile.
@@ -113,17 +109,17 @@ export class Parts {
         const { ticket } = this.about;
         const ask = () => this.server.ask("state", { ticket }, signal);
         const { parts } = await withRetries(signal, ask);
-        const noted = this.digests;
-        this.digests = new Map();
+        const found = new Map();
         for (const { number, size, sha256: listed } of parts) {
             signal.throwIfAborted();
             const digest = await sha256(this.slice(file, number));
-            if (size === this.length(number) && (listed ?? noted.get(number)) === digest) {
-                this.digests.set(number, digest);
+            if (size === this.length(number) && (listed ?? this.digests.get(number)) === digest) {
+                found.set(number, digest);
             }
         }
         // What is noted of all parts is finished without the file: of no other content, then.
-        const wrong = [...noted.keys()].filter((number) => !this.digests.has(number));
+        const wrong = [...this.digests.keys()].filter((number) => !found.has(number));
+        this.digests = found;
         await Promise.all(wrong.map((number) => this.store.forgetPart(ticket, number)));
     }
 

@@ -48,6 +48,7 @@ export class Row {
         this.text.replaceChildren(text, ...this.holder());
         this.text.className = WRONG.includes(state) ? "files-text files-failed" : "files-text";
         this.name.replaceChildren(this.file() ?? visible(key));
+        this.name.title = visible(key);
         this.offer(choices, key);
     }
 

@@ -9,6 +9,7 @@ const OURS = "urn:problem-type:files:";
 const CONFLICT = `${OURS}conflict`; // somebody works on the file, or we do still
 const IN_TRASH = `${OURS}in-trash`;
 const PASSING = [408, 429];
+const JSON_BODY = { "Content-Type": "application/json" };
 const ENDING = [400, 409, GONE, 413]; // after which no upload can go on
 
 // What the server refuses, or with no status what the page does. An answer with no problem of ours
@@ -25,6 +26,8 @@ export class RefusedError extends Error {
         this.final = isFinal || [0, LOGGED_OUT].includes(status);
         this.ends = isOurs && ENDING.includes(status); // what has been sent is of no use any more
         this.over = isOurs && status === GONE;
+        this.isInvalid = isOurs && status === 400;
+        this.isOutage = status >= 500 || [LOGGED_OUT, ...PASSING].includes(status);
     }
 }
 
@@ -67,7 +70,8 @@ export async function withRetries(signal, action, tries = TRIES) {
 
 // The steps of the API, asked with the session of the page.
 export class Server {
-    constructor({ addresses, cookie, texts }) {
+    constructor({ addresses, cookie, texts, user }) {
+        this.user = user;
         this.addresses = addresses;
         this.cookie = cookie;
         this.texts = texts;
@@ -80,19 +84,20 @@ export class Server {
         return found?.slice(name.length) ?? "";
     }
 
+    // What is sent is for the user of the page alone, whoever has logged in since.
     headers() {
-        return { "Content-Type": "application/json", "X-CSRFToken": this.token };
+        return { "X-CSRFToken": this.token, "X-User-ID": this.user };
     }
 
     // Ask for a step of an upload, by its name. Throws what is refused.
     ask(step, data, signal) {
         const url = this.addresses[step];
-        return this.send("POST", url, JSON.stringify(data), this.headers(), signal);
+        return this.send("POST", url, JSON.stringify(data), JSON_BODY, signal);
     }
 
     // Ask the server; a body that is a file brings its type. Throws what is refused.
     async send(method, url, body, headers, signal, onProgress) {
-        const sent = { "X-CSRFToken": this.token, ...headers };
+        const sent = { ...this.headers(), ...headers };
         const { status, text } = await send(method, url, body, sent, signal, onProgress);
         return this.read(status, text);
     }
@@ -106,7 +111,8 @@ export class Server {
         } while (UNDER_WAY.includes(work.state));
         const failure = work.messages.find(({ level }) => level === "error");
         if (failure) {
-            throw new RefusedError({ detail: failure.text }, 502);
+            const refused = new RefusedError({ detail: failure.text }, 502);
+            throw Object.assign(refused, { isOutage: false }); // the server is there
         }
     }
 
@@ -130,7 +136,8 @@ export class Server {
     // Throw the parts of an upload away, also when the page is left meanwhile.
     abort(ticket) {
         const body = JSON.stringify({ ticket });
-        const options = { method: "POST", body, headers: this.headers(), keepalive: true };
+        const headers = { ...this.headers(), ...JSON_BODY };
+        const options = { method: "POST", body, headers, keepalive: true };
         fetch(this.addresses.abort, options).catch(
             () => undefined, // then it is thrown away when uploads are swept
         );

@@ -4,6 +4,7 @@ import { duration, fill, size } from "./format.js";
 
 const WINDOW = 10_000; // milliseconds, by which the speed is told
 const LEAST = 2000; // milliseconds, without which it would be a guess
+const MOST = 24 * 3600; // seconds: what takes longer has hardly begun
 
 // Uploads that have all bytes to send, or had.
 const COUNTED = ["waiting", "running", "storing", "paused", "done"];
@@ -50,6 +51,8 @@ export function totals(uploads, meter, { texts, units }) {
     const speed = meter.speed();
     if (speed && left) {
         told.push(fill(texts.speed, { size: size(speed, units) }));
+    }
+    if (speed && left && left / speed < MOST) {
         told.push(fill(texts.left, { time: duration(left / speed) }));
     }
     const isShown = done < all.length;

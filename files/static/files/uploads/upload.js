@@ -1,9 +1,9 @@
 // One file on its way: what state it is in, and what can be done about it.
 
-import { pick } from "./choosing.js";
+import { isReadable, looksLike, pick } from "./choosing.js";
 import { fill, numbered, size } from "./format.js";
-import { Parts } from "./parts.js";
 import { RefusedError } from "./server.js";
+import { transfer } from "./transfer.js";
 
 const KEYS = 100; // that are tried to keep both
 
@@ -12,6 +12,8 @@ export const UNDECIDED = ["taken", "unfinished"];
 // States in which it goes on by itself, and those in which nothing more happens.
 export const ACTIVE = ["waiting", "running", "storing"];
 export const OVER = ["done", "canceled", "skipped"];
+// States from which it goes on with the same file, chosen again.
+export const STOPPED = ["unfinished", "paused", "failed"];
 
 // An upload of one file, whole or in parts, from its choice to its end.
 export class Upload {
@@ -27,6 +29,8 @@ export class Upload {
         this.policy = null;
         this.replace = false;
         this.loaded = 0;
+        this.losses = 0; // outages that have broken it off
+        this.isLost = false; // by the last one
         this.choices = [];
         this.stored = null;
         this.holder = null; // the id of the file that has the key
@@ -44,7 +48,14 @@ export class Upload {
         return upload;
     }
 
+    // Return whether this is the file, to be stored there, and it is not over.
+    isFor(file, key) {
+        const mine = this.file ?? this.parts?.about;
+        return this.key === key && !OVER.includes(this.state) && mine && looksLike(mine, file);
+    }
+
     show(state, text, choices = []) {
+        this.isLost = false;
         this.state = state;
         this.text = text;
         this.choices = choices;
@@ -62,14 +73,14 @@ export class Upload {
         this.stopping = null;
         this.going("");
         try {
-            this.stored = await this.transfer(this.controller.signal);
+            this.stored = await transfer(this, this.controller.signal);
             this.parts = null;
             this.loaded = this.size;
             this.panel.view.hasNew = true;
             this.show("done", this.panel.texts.done);
         } catch (error) {
             this.controller.abort(); // the other parts
-            this.stop(error);
+            await this.stop(error);
         }
     }
 
@@ -85,106 +96,55 @@ export class Upload {
         this.controller.abort();
     }
 
-    async transfer(signal) {
-        if (this.parts) {
-            try {
-                return await this.sendParts(signal, "");
-            } catch (error) {
-                if (!error.over || !this.file) {
-                    throw error;
-                }
-                this.drop();
-            }
-            return this.begin(signal, this.panel.texts.anew);
-        }
-        return this.begin(signal, "");
-    }
-
-    async begin(signal, text) {
-        const { server, store, config } = this.panel;
-        const { file, key, replace } = this;
-        this.loaded = 0;
-        // Checksums can be made in secure contexts alone: https, or localhost.
-        const direct = window.isSecureContext;
-        const asked = { key, size: file.size, type: file.type, direct, replace };
-        const plan = await server.ask("begin", asked, signal);
-        if (!plan.direct) {
-            return this.sendWhole(signal);
-        }
-        const { ticket, part_size: partSize } = plan;
-        const about = { ticket, partSize, user: config.user, key, replace };
-        about.handle = await this.handle;
-        this.parts = await Parts.begin(server, store, file, about);
-        return this.sendParts(signal, text);
-    }
-
-    sendWhole(signal) {
-        const { server } = this.panel;
-        const query = new URLSearchParams({ key: this.key, replace: this.replace });
-        const url = `${server.addresses.files}?${query}`;
-        const note = (bytes) => this.progress(Math.min(bytes, this.size));
-        return server.send("POST", url, this.file, {}, signal, note);
-    }
-
-    sendParts(signal, text) {
-        const { parts, panel, file } = this;
-        return parts.alone(async () => {
-            if (!parts.isComplete) {
-                this.going(parts.sent ? panel.texts.comparing : text);
-                await parts.compare(file, signal);
-                this.loaded = parts.sent;
-                this.going(text);
-                await parts.send(file, signal, (bytes) => this.progress(bytes));
-            }
-            // From here on the server goes on, also when the page is left.
-            this.show("storing", panel.texts.storing);
-            const stored = await parts.finish(signal);
-            await parts.forget(); // before another tab may look for it
-            return stored;
-        });
-    }
-
     progress(bytes) {
         this.panel.meter.add(bytes - this.loaded);
         this.loaded = bytes;
     }
 
     // Keep what can go on later, and ask somebody where the key is taken.
-    stop(error) {
+    async stop(error) {
         const { texts } = this.panel;
-        if (error.name === "AbortError" && this.stopping === "pause") {
-            this.pause();
-        } else if (error.name === "AbortError") {
-            this.cancel();
+        const isRefused = error instanceof RefusedError;
+        if (error.name === "AbortError") {
+            await (this.stopping === "pause" ? this.pause() : this.cancel());
         } else if (error.taken && this.file) {
             const why = error.inTrash ? texts.inTrash : error.message;
-            const text = this.parts ? `${why} ${texts.sentAgain}` : why;
-            this.drop();
             this.holder = error.holder;
-            this.ask(text, error.replaceable);
+            this.ask(this.loaded ? `${why} ${texts.sentAgain}` : why, error.replaceable);
+        } else if (!isRefused && this.file && !(await isReadable(this.file))) {
+            this.fail(texts.unread, ["choose"]);
+        } else if (!isRefused || error.isOutage) {
+            isRefused || console.error(error); // it may be a fault of ours, too
+            this.lose(isRefused ? error.message : texts.lost);
         } else {
-            if (error.ends) {
-                this.drop();
-            }
-            const retry = [texts.retry, () => this.again()];
-            const cancel = [texts.cancel, () => this.cancel()];
-            const choices = this.file || this.parts ? [retry, cancel] : [];
-            this.show("failed", this.why(error), choices);
+            const choices = this.file || this.parts ? ["retry"] : ["choose"];
+            this.fail(
+                error.message,
+                error.isInvalid && this.file ? [...choices, "rename"] : choices,
+            );
         }
     }
 
-    why(error) {
-        if (error instanceof RefusedError) {
-            return error.message;
-        }
-        console.error(error); // it may be a fault of ours, too
-        return this.panel.texts.lost;
+    // It failed; the choices may help, by the names of their texts.
+    fail(text, choices) {
+        const { texts } = this.panel;
+        const acts = { retry: "again", choose: "choose", rename: "rename", cancel: "cancel" };
+        const named = [...choices, "cancel"].map((name) => [texts[name], () => this[acts[name]]()]);
+        this.show("failed", text, named);
+    }
+
+    // It failed, and will be tried again.
+    lose(text) {
+        this.fail(`${text} ${this.panel.texts.later}`, ["retry"]);
+        this.losses += 1;
+        this.isLost = true;
+        this.panel.halt();
     }
 
     pause() {
         const { texts } = this.panel;
         const resume = [texts.resume, () => this.again()];
-        this.loaded = this.parts.sent; // the parts under way are sent again
+        this.loaded = this.parts?.sent ?? 0; // the parts under way are sent again
         this.show("paused", texts.paused, [resume, [texts.cancel, () => this.cancel()]]);
     }
 
@@ -195,7 +155,12 @@ export class Upload {
         if (this.decide(this.policy ?? this.batch.policy)) {
             return;
         }
-        const names = this.replaceable ? ["replace", "keep"] : ["keep"];
+        const names = this.replaceable ? ["replace"] : [];
+        if (this.number < KEYS) {
+            names.push("keep");
+        } else {
+            this.key = this.wanted;
+        }
         const choices = names.map((name) => [texts[name], () => this.decide(name)]);
         const rename = [texts.rename, () => this.rename()];
         this.show("taken", text, [...choices, rename, [texts.skip, () => this.skip()]]);
@@ -207,7 +172,7 @@ export class Upload {
             this.again({ replace: true });
         } else if (policy === "keep" && this.number < KEYS) {
             this.number += 1;
-            this.again({ policy, key: numbered(this.wanted, this.number) });
+            this.again({ policy, key: numbered(this.wanted, this.number), replace: false });
         } else if (policy === "skip") {
             this.skip();
         } else {
@@ -220,32 +185,46 @@ export class Upload {
         const typed = window.prompt(this.panel.texts.key, this.key);
         if (typed) {
             const key = typed.endsWith("/") ? typed + this.file.name : typed; // it means the folder
-            this.again({ key, wanted: key, number: 1, policy: null });
+            this.again({ key, wanted: key, number: 1, policy: null, replace: false });
+        }
+    }
+
+    // Begin anew with a file that somebody picks.
+    async choose() {
+        const file = await pick();
+        if (file && (await this.drop())) {
+            this.again({ file, size: file.size });
         }
     }
 
     again(changes = {}) {
         Object.assign(this, changes);
         this.wait();
-        this.panel.next();
+        this.panel.retry();
     }
 
-    cancel() {
+    async cancel() {
         const { texts } = this.panel;
-        this.drop();
-        this.show("canceled", texts.canceled, this.file ? [[texts.retry, () => this.again()]] : []);
+        if (await this.drop()) {
+            const retry = [texts.retry, () => this.again()];
+            this.show("canceled", texts.canceled, this.file ? [retry] : []);
+        }
     }
 
     skip() {
-        this.drop();
         this.show("skipped", this.panel.texts.skipped);
     }
 
-    // Throw away what has been sent, unless another tab goes on with it.
-    drop() {
-        const { parts } = this;
+    // Throw away what has been sent; return whether no other tab goes on with it.
+    async drop() {
+        try {
+            await this.parts?.alone(() => this.parts.drop());
+        } catch (error) {
+            this.show(this.state, error.message, [...this.choices]);
+            return false;
+        }
         this.parts = null;
-        parts?.alone(() => parts.drop()).catch(() => undefined);
+        return true;
     }
 
     // An upload that was broken off goes on with the same file.
@@ -268,9 +247,26 @@ export class Upload {
         }
     }
 
+    // See whether it goes on in this tab still.
+    async look() {
+        const isLeft = await this.parts.isLeft();
+        if (this.state === "unfinished") {
+            isLeft ? this.offer() : this.end();
+        }
+    }
+
+    end() {
+        this.parts = null;
+        this.show("canceled", this.panel.texts.ended);
+    }
+
     async take(file) {
-        const { parts } = this;
+        const { parts, state } = this;
         const { texts } = this.panel;
+        if (!parts) {
+            this.again({ file });
+            return;
+        }
         let known = "other";
         let why = texts.other;
         try {
@@ -278,12 +274,11 @@ export class Upload {
         } catch (error) {
             why = error.message;
         }
-        if (this.state !== "unfinished") {
+        if (this.state !== state) {
             return; // it goes on since
         }
         if (known === "ended") {
-            this.parts = null;
-            this.show("canceled", texts.ended);
+            this.end();
         } else if (known === "same") {
             this.again({ file });
         } else {

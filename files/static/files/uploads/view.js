@@ -13,14 +13,14 @@ const FRESH = 10_000; // milliseconds that the list may be behind
 const POLICIES = ["replace", "keep", "skip"];
 
 // The order of the rows: first what waits for somebody, and of the same what was chosen last.
-const ORDER = [UNDECIDED, ["failed"], ["running", "storing", "paused"], ["waiting"], OVER];
+const ORDER = [UNDECIDED, ["running", "storing", "paused"], ["failed"], ["waiting"], OVER];
 
 function ordered(uploads) {
-    return ORDER.flatMap((states) =>
-        uploads
-            .filter(({ state }) => states.includes(state))
-            .sort((a, b) => b.batch.number - a.batch.number),
-    );
+    return ORDER.flatMap((states) => {
+        const found = uploads.filter(({ state }) => states.includes(state));
+        const isTurn = states.includes("waiting"); // the first is the next
+        return isTurn ? found : found.sort((a, b) => b.batch.number - a.batch.number);
+    });
 }
 
 // The elements of the panel, which show its uploads.
@@ -39,7 +39,9 @@ export class View {
         this.clear = part("clear");
         this.done = part("done");
         this.more = part("more");
+        this.cancel = part("cancel");
         this.clear.addEventListener("click", () => panel.clear());
+        this.cancel.addEventListener("click", () => panel.cancel());
         this.choices = POLICIES.map((name) => {
             const text = panel.texts[`${name}All`];
             return button(text, text, () => panel.decide(name));
@@ -104,6 +106,7 @@ export class View {
         this.total.hidden = !isShown;
         this.bar.value = share;
         this.numbers.textContent = text;
+        this.cancel.hidden = this.panel.cancelable().length < 2;
         this.clear.hidden = !uploads.some(({ state }) => OVER.includes(state));
     }
 
@@ -117,7 +120,9 @@ export class View {
     // Say what has ended and what is to be decided, when nothing else has happened for a moment.
     tell(isActive) {
         const { uploads, texts } = this.panel;
-        const count = (wanted) => uploads.filter(({ state }) => state === wanted).length;
+        const isNow = ({ isCounted, state }) => isCounted || UNDECIDED.includes(state);
+        const now = uploads.filter(isNow);
+        const count = (wanted) => now.filter(({ state }) => state === wanted).length;
         const told = [];
         const note = (text, number) => number && told.push(fill(text, { number }));
         note(texts.taken, count("taken"));
@@ -126,6 +131,8 @@ export class View {
             note(texts.uploaded, count("done"));
             note(texts.notUploaded, count("failed"));
             note(texts.notWanted, count("skipped"));
+            note(texts.givenUp, count("canceled"));
+            note(texts.stopped, count("paused"));
         }
         const text = told.join(" ");
         if (text !== this.telling) {
