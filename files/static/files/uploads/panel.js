@@ -51,7 +51,7 @@ export class Panel {
             }
         });
         window.addEventListener("beforeunload", (event) => {
-            if (this.active().length) {
+            if (this.active().length || this.uploads.some(({ isLost }) => isLost)) {
                 event.preventDefault();
             }
         });
@@ -65,8 +65,9 @@ export class Panel {
             this.start();
         }
         this.batch = { number: this.batch.number + 1, policy: null };
+        const before = [...this.uploads];
         for (const { file, path, handle } of files) {
-            this.addOne(file, this.config.folder + path, handle);
+            this.addOne(before, file, this.config.folder + path, handle);
         }
         this.retry();
     }
@@ -80,8 +81,8 @@ export class Panel {
     }
 
     // What was broken off goes on with the same file, and what goes on does so once.
-    addOne(file, key, handle) {
-        const same = this.uploads.find((upload) => upload.isFor(file, key));
+    addOne(before, file, key, handle) {
+        const same = before.find((upload) => upload.isFor(file, key));
         if (same && STOPPED.includes(same.state)) {
             same.take(file);
         } else if (!same) {

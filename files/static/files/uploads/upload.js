@@ -217,10 +217,12 @@ export class Upload {
 
     // Throw away what has been sent; return whether no other tab goes on with it.
     async drop() {
+        const { state, choices } = this;
+        this.state = "paused"; // so that it does not begin meanwhile
         try {
             await this.parts?.alone(() => this.parts.drop());
         } catch (error) {
-            this.show(this.state, error.message, [...this.choices]);
+            this.show(state, error.message, [...choices]);
             return false;
         }
         this.parts = null;
