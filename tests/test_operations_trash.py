@@ -34,6 +34,7 @@ def test_trashing_again_keeps_who_it_was_and_when(make_file, monkeypatch):
     assert File.objects.get().deleted_by == ""
 
 
+@pytest.mark.needs("conditional puts")
 def test_who_replaces_a_content_puts_the_old_one_into_the_trash(make_file, monkeypatch):
     monkeypatch.setattr(activity, "actor", lambda: {"id": 1, "name": "n" * 300})
     make_file("a.txt").replace(ContentFile(b"new"))
