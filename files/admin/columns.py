@@ -10,9 +10,9 @@ from django.contrib.humanize.templatetags.humanize import NaturalTimeFormatter
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from files.admin.places import shown_name
@@ -117,14 +117,20 @@ def ago(when: datetime) -> SafeString:
     age = int((timezone.now() - when).total_seconds())
     for seconds, unit in _AGES:
         if age >= seconds:
-            delta = NaturalTimeFormatter.past_substrings[unit] % {"num": age // seconds}
-            text = NaturalTimeFormatter.time_strings["past-day"] % {"delta": delta}
+            text = _past(unit, age // seconds, get_language())
             break
     else:
         text = gettext("now")
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', when.isoformat(), exact(when), text
     )
+
+
+@lru_cache(1000)
+def _past(unit: str, number: int, language: str | None) -> str:
+    """Return the time that has passed, in Django's words: each is looked up once."""
+    delta = NaturalTimeFormatter.past_substrings[unit] % {"num": number}
+    return NaturalTimeFormatter.time_strings["past-day"] % {"delta": delta}
 
 
 def time_of(name: str) -> Callable[[File], str]:
@@ -143,9 +149,12 @@ def time_of(name: str) -> Callable[[File], str]:
 def shown_key(key: str) -> str:
     """Return the key as people see it: where it is too long, its folder is cut first."""
     folder, name = folder_of(key), shown_name(name_of(key))
-    if not folder:
-        return name
-    return format_html('<span class="files-path">{}</span>{}', visible(folder), name)
+    return _path(folder) + escape(name) if folder else name
+
+
+@lru_cache(1000)
+def _path(folder: str) -> SafeString:
+    return format_html('<span class="files-path">{}</span>', visible(folder))
 
 
 @lru_cache
